@@ -1,0 +1,258 @@
+"""SigV4HttpConnection: opensearch-py's urllib3 connection, which sends exactly the bytes that it signed."""
+
+from __future__ import annotations
+
+import inspect
+import time
+import warnings
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+from opensearchpy.compat import reraise_exceptions
+from opensearchpy.connection import Urllib3HttpConnection
+from opensearchpy.exceptions import ConnectionError as OpenSearchConnectionError
+from opensearchpy.exceptions import ConnectionTimeout, SSLError
+from urllib3.exceptions import ReadTimeoutError
+from urllib3.exceptions import SSLError as Urllib3SSLError
+from urllib3.util.retry import Retry
+
+from . import core
+from .auth import signer_behind
+from .core import spec
+from .endpoint import Endpoint, parse_host
+from .signer import SigV4Signer, region_from
+
+DEFAULT_POOL_MAXSIZE: Final = 10
+
+_NO_RETRIES: Final = Retry(False)
+_PARENT_INIT: Final = inspect.signature(Urllib3HttpConnection.__init__)
+# What opensearch-py's Transport asks for when it sniffs (and the API methods only with headers).
+_SNIFF_URL: Final = "/_nodes/_all/http"
+
+AuthCallable = Callable[[str, str, Any], Mapping[str, str]]
+
+
+class SigV4HttpConnection(Urllib3HttpConnection):
+    """opensearch-py's `Urllib3HttpConnection` with AWS Signature Version 4: pass it as `connection_class`.
+
+    It signs when any of `region`, `service` and `credentials` is given; when `http_auth` is a signer; or when
+    `http_auth` is None and the host is one that AWS names (see `endpoint.parse_host`). Otherwise it is its
+    parent. The request target is built once, signed, and sent as it is; a `Host` among a call's headers is the
+    host signed; an `Authorization` among them (opensearch-py's `http_auth=` or `api_key=` on a call) is sent
+    and nothing is signed.
+
+    All of the parent's arguments, and:
+
+    :arg region: for example `us-east-1`; by default what the host, AWS_REGION, AWS_DEFAULT_REGION or the
+        profile says
+    :arg service: `es`, `aoss` or `osis`; by default what the host says, else `es`
+    :arg credentials: whatever `SigV4Signer` takes; by default botocore's chain
+    :arg http_auth: as in the parent, or a `SigV4Signer`, or an auth object of this package, of opensearch-py or
+        of requests-aws4auth (`AWS4Auth`), which is taken over; or any callable `(method, url, body)`, called
+        with the final URL and body
+    :arg pool_maxsize: connections kept open to this host (default: 10)
+    :arg port: for a host that AWS names 443 by default, and https is then the default scheme
+
+    Raises:
+        TypeError: an `http_auth` that cannot be called so, or that holds no secret key.
+        ValueError: `http_auth` together with `region`, `service` or `credentials`; or no region to be found.
+
+    Thread-safety: as its parent, any number of threads may share one connection.
+
+    >>> from opensearchpy import OpenSearch
+    >>> client = OpenSearch(
+    ...     "https://search-logs-abc123.eu-central-1.es.amazonaws.com", connection_class=SigV4HttpConnection
+    ... )
+    >>> client.transport.get_connection().signer
+    SigV4Signer(region='eu-central-1', service='es')
+    """
+
+    #: What signs the requests; None where nothing is signed, or where a callable `http_auth` does it.
+    signer: SigV4Signer | None
+    _sign: AuthCallable | None
+
+    def __init__(
+        self,
+        *args: Any,
+        region: str | None = None,
+        service: str | None = None,
+        credentials: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        arguments = _PARENT_INIT.bind(self, *args, **kwargs).arguments
+        arguments |= arguments.pop("kwargs", {})
+        del arguments["self"]
+
+        endpoint = parse_host(arguments.get("host") or "localhost")
+        if endpoint is not None:
+            _apply_aws_defaults(arguments)
+        if arguments.get("pool_maxsize") is None:
+            arguments["pool_maxsize"] = DEFAULT_POOL_MAXSIZE
+
+        http_auth = arguments.pop("http_auth", None)
+        asked = any(argument is not None for argument in (region, service, credentials))
+        if asked and http_auth is not None:
+            raise ValueError(
+                "http_auth: pass either it or region=, service= and credentials=, not both; "
+                "a SigV4Signer as http_auth holds all three"
+            )
+        signer = signer_behind(http_auth)
+        self._sign = _checked_callable(http_auth) if signer is None and callable(http_auth) else None
+        is_basic = isinstance(http_auth, (str, tuple, list))
+        if not (http_auth is None or signer or self._sign or is_basic):
+            raise TypeError(f"http_auth: {type(http_auth).__name__} is neither a signer, a callable nor basic auth")
+        super().__init__(http_auth=http_auth if is_basic else None, **arguments)
+        self.http_auth = http_auth
+
+        if asked:
+            signer = SigV4Signer(credentials, region, service or (endpoint.service if endpoint else "es"))
+        if (signer or self._sign) and "authorization" in self.headers:
+            raise ValueError("headers: an Authorization for every request cannot go with signing them")
+        if http_auth is None and endpoint and not asked and "authorization" not in self.headers:
+            signer = SigV4Signer(None, endpoint.region, endpoint.service)
+        self.signer = signer
+        if signer is not None:
+            self._prepare_signing(signer, endpoint)
+
+    def _prepare_signing(self, signer: SigV4Signer, endpoint: Endpoint | None) -> None:
+        if signer.region is None:
+            region = endpoint.region if endpoint else region_from(signer.source, self.hostname)
+            self.signer = signer.with_region(region)
+        # Sent, and not left to http.client to add, so that the host on the wire is the host signed.
+        headers = {name: _header_text(value) for name, value in self.headers.items()}
+        self.headers = {"host": core.split_url(self.host).host, **headers}
+        if endpoint is not None and not self.use_ssl:
+            warnings.warn(
+                f"{self.hostname} is addressed by plain http: documents and the session token go in clear",
+                stacklevel=4,
+            )
+
+    def perform_request(
+        self,
+        method: str,
+        url: str,
+        params: Mapping[str, Any] | None = None,
+        body: Any = None,
+        timeout: float | None = None,
+        ignore: Collection[int] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        """Sign and send one request; arguments, result, log records and exceptions are the parent's.
+
+        Raises:
+            TypeError: a body that is neither None, str nor bytes-like.
+            ValueError: a path segment that is exactly `.` or `..`, or a control character, in what would be
+                sent. Nothing was sent.
+            opensearchpy.TransportError: as the parent. What a signer raises comes as it is, and is not retried.
+        """
+        path, _, query = f"{self.url_prefix}{url}".partition("?")
+        if params:
+            query = f"{query}&{_urlencode(params)}" if query else _urlencode(params)
+        target = core.request_target(path, query)
+        if self.signer is None and self._sign is None:
+            return super().perform_request(method, url, params, body, timeout, ignore, headers)
+        if url == _SNIFF_URL and headers is None:
+            warnings.warn(
+                "sniffing a signed client: Amazon OpenSearch Service does not publish the addresses of its nodes; "
+                "leave sniff_on_start, sniffer_timeout and sniff_on_connection_fail off",
+                stacklevel=2,
+            )
+        if self.pool is None:
+            self._create_urllib3_pool()
+
+        start = time.time()
+        orig_body = body
+        method, full_url, body, request_headers = self._signed_request(method, target, body, headers)
+        kw = {"timeout": timeout} if timeout else {}
+        self.metrics.request_start()
+        try:
+            response = self.pool.urlopen(method, target, body, retries=_NO_RETRIES, headers=request_headers, **kw)
+            duration = time.time() - start
+            raw_data = response.data.decode("utf-8", "surrogatepass")
+        except reraise_exceptions:
+            raise
+        except Exception as e:
+            self.log_request_fail(method, full_url, target, orig_body, time.time() - start, exception=e)
+            if isinstance(e, Urllib3SSLError):
+                raise SSLError("N/A", str(e), e) from e
+            if isinstance(e, ReadTimeoutError):
+                raise ConnectionTimeout("TIMEOUT", str(e), e) from e
+            raise OpenSearchConnectionError("N/A", str(e), e) from e
+        finally:
+            self.metrics.request_end()
+
+        self._raise_warnings(response.headers.get_all("warning", ()))
+        if not 200 <= response.status < 300 and response.status not in ignore:
+            self.log_request_fail(method, full_url, target, orig_body, duration, response.status, raw_data)
+            content_type = self.get_response_headers(response).get("content-type")
+            self._raise_error(response.status, raw_data, content_type)
+        self.log_request_success(method, full_url, target, orig_body, response.status, raw_data, duration)
+        return response.status, response.headers, raw_data
+
+    def _signed_request(
+        self, method: str, target: str, body: Any, headers: Mapping[str, str] | None
+    ) -> tuple[str, str, Any, dict[str, Any]]:
+        """The final method, URL, body and headers: nothing of them changes between here and the socket."""
+        method = method.upper()
+        full_url = self.host + target
+        request_headers: dict[str, Any] = {**self.headers}
+        for name, value in (headers or {}).items():
+            request_headers[name.lower()] = value if isinstance(value, str) else _header_text(value)
+        body = core.body_buffer(body)
+        if self.http_compress and body:
+            body = self._gzip_compress(body)
+            request_headers["content-encoding"] = "gzip"
+        if "authorization" in request_headers:
+            return method, full_url, body, request_headers
+        if self.signer is not None:
+            signed = self.signer.sign(method, full_url, body, request_headers)
+            for name, value in request_headers.items():
+                if not value.isascii() and self.signer.signs(name):
+                    # Signed as UTF-8, so sent as UTF-8: http.client would take latin-1.
+                    request_headers[name] = value.encode()
+        else:
+            assert self._sign is not None
+            signed = dict(self._sign(method, full_url, body))
+        for name, value in signed.items():
+            request_headers.pop(name.lower(), None)
+            request_headers[name] = value
+        return method, full_url, body, request_headers
+
+
+def _header_text(value: Any) -> Any:
+    """What http.client would make of a header value that is no str; what it refuses stays, to be refused."""
+    if isinstance(value, int):
+        return str(value)
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _urlencode(params: Mapping[str, Any]) -> str:
+    return urlencode(params, quote_via=quote, safe="")
+
+
+def _apply_aws_defaults(arguments: dict[str, Any]) -> None:
+    """For a host that AWS names: https and its port unless the caller said http."""
+    port = arguments.get("port")
+    scheme = arguments.get("scheme")
+    if scheme is None and "use_ssl" not in arguments and port != spec.DEFAULT_PORTS["http"]:
+        scheme = "https"
+    is_https = scheme == "https" or bool(arguments.get("use_ssl"))
+    arguments["use_ssl"] = is_https
+    if port is None:
+        arguments["port"] = spec.DEFAULT_PORTS["https" if is_https else "http"]
+
+
+def _checked_callable(http_auth: Any) -> AuthCallable:
+    if inspect.iscoroutinefunction(http_auth) or inspect.iscoroutinefunction(type(http_auth).__call__):
+        raise TypeError("http_auth: an awaitable signer cannot serve a synchronous connection")
+    try:
+        inspect.signature(http_auth).bind("GET", "https://localhost/", None)
+    except TypeError:
+        raise TypeError(
+            f"http_auth: {type(http_auth).__name__} cannot be called with (method, url, body); for requests that are "
+            "signed pass region= and credentials=, or a SigV4Signer"
+        ) from None
+    except ValueError:  # a built-in without a signature: it is called, as the parent would
+        pass
+    return http_auth  # type: ignore[no-any-return]

@@ -1,0 +1,387 @@
+"""AWS Signature Version 4 in plain Python: the specification that any other twin must equal.
+
+Top to bottom in the order of AWS's "Create a signed AWS API request": the URL's parts, the canonical request
+(step 1 and 2), the string to sign (3), the signing key and signature (4), the headers (5).
+Rules, tables and their sources are in `spec`.
+"""
+
+import hashlib
+import hmac
+import time
+from collections.abc import Iterable, Mapping, Set
+from functools import lru_cache
+from typing import Any, NamedTuple
+from urllib.parse import quote, unquote_to_bytes
+
+from . import spec
+
+_PRINTABLE_ASCII = "".join(map(chr, range(0x21, 0x7F)))
+
+
+class UrlParts(NamedTuple):
+    """What of a URL is signed: `host` in its normal form; `path` and `query` as they stand on the wire."""
+
+    scheme: str
+    host: str
+    path: str
+    query: str
+
+
+class Signature(NamedTuple):
+    """Every stage of one signature. Holds the session token: show it redacted only."""
+
+    headers: dict[str, str]
+    canonical_request: str
+    string_to_sign: str
+    credential_scope: str
+    signed_headers: str
+
+
+# --- the URL -----------------------------------------------------------------------------------------------
+
+
+def split_url(url: str) -> UrlParts:
+    """Split an absolute http or https URL into the parts that are signed.
+
+    The host comes back in its normal form: lower case, without userinfo, trailing dot, zone of an IPv6
+    address, or the scheme's default port. Spaces and non-ASCII characters of path and query, which cannot
+    stand on the wire, come back percent-encoded as UTF-8; everything else is left as it is.
+    """
+    _check_text("url", url)
+    scheme, separator, rest = url.partition("://")
+    scheme = scheme.lower()
+    if not separator or scheme not in spec.DEFAULT_PORTS:
+        raise ValueError("url: an absolute http:// or https:// URL is needed")
+    rest = rest.partition("#")[0]
+    rest, _, query = rest.partition("?")
+    authority, slash, path = rest.partition("/")
+    match = spec.HOST.fullmatch(authority.rpartition("@")[2])
+    if match is None or "\\" in authority:
+        raise ValueError("url: the host or port is missing or malformed")
+    host, port = match.groups()
+    host = f"{host.partition('%')[0].rstrip(']')}]" if host[0] == "[" else host.rstrip(".")
+    if not host:
+        raise ValueError("url: the host or port is missing or malformed")
+    host = host.lower()
+    if port:
+        number = int(port) if len(port) <= 9 else 0
+        if not 0 < number <= 65535:
+            raise ValueError("url: the port must be between 1 and 65535")
+        if number != spec.DEFAULT_PORTS[scheme]:
+            host = f"{host}:{number}"
+    return UrlParts(scheme, host, _escape_raw(f"/{path}" if slash else "/"), _escape_raw(query))
+
+
+def _escape_raw(text: str) -> str:
+    if text.isascii() and " " not in text:
+        return text
+    return quote(text, safe=_PRINTABLE_ASCII)
+
+
+def request_target(path: str, query: str = "") -> str:
+    """Make the request target that no client or hop has a reason to change: path, and query if there is one.
+
+    Escapes what RFC 3986 does not allow raw, and any `%` that starts no escape; writes escapes in upper-case
+    hex, and a `+` of the query, which is read as a space, as `%20`. A target that is so already comes back
+    unchanged, so it can be built once, signed and sent.
+
+    Raises:
+        ValueError: a segment of the path is exactly `.` or `..`: a hop that normalises paths would turn it
+            into another resource's address; a path that does not begin with `/`; a raw `#` or `?` in the path;
+            a control character.
+    """
+    _check_text("url", path)
+    _check_text("url", query)
+    if not path.startswith("/"):
+        raise ValueError("url: the path must begin with '/'")
+    if "#" in path or "?" in path or "#" in query:
+        raise ValueError("url: a raw '#' or '?' ends the path; percent-encode it (%23, %3F)")
+    if "/." in path and not {".", ".."}.isdisjoint(path.split("/")):
+        raise ValueError(
+            "url: a path segment that is exactly '.' or '..' may be normalised away on its way and reach "
+            "another resource; it cannot be sent"
+        )
+    target = _escape_invalid(path, spec.PATH_SAFE)
+    return f"{target}?{_escape_invalid(query.replace('+', '%20'), spec.QUERY_SAFE)}" if query else target
+
+
+def _escape_invalid(text: str, safe: str) -> str:
+    if "%" not in text:
+        return quote(text, safe=safe)
+    head, *rest = text.split("%")
+    parts = [quote(head, safe=safe)]
+    for part in rest:
+        escape = part[:2]
+        if len(escape) == 2 and set(escape) <= _HEX_DIGITS:
+            parts.append(f"%{escape.upper()}{quote(part[2:], safe=safe)}")
+        else:
+            parts.append(f"%25{quote(part, safe=safe)}")
+    return "".join(parts)
+
+
+_HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
+
+
+# --- step 1: the canonical request -------------------------------------------------------------------------
+
+
+def canonical_path(path: str) -> str:
+    """CanonicalUri: "the URI-encoded version of the absolute path component URI", normalised before that.
+
+    The path is the wire's, so what is escaped there is escaped twice here, as every service but S3 wants it:
+    `%20` on the wire is `%2520`. Dot segments and empty segments go first, as text: `%2E` is not a dot.
+    """
+    if "//" in path or "/." in path:
+        path = _normalize_path(path)
+    return quote(path, safe="/") or "/"
+
+
+def _normalize_path(path: str) -> str:
+    # RFC 3986, 5.2.4, on segments. A trailing "." or ".." leaves no slash behind, as botocore and awscrt have it
+    # (RFC 3986 would keep it); test_canonical.py pins it against both.
+    segments: list[str] = []
+    for segment in path.split("/"):
+        if segment == "..":
+            if segments:
+                segments.pop()
+        elif segment not in ("", "."):
+            segments.append(segment)
+    end = "/" if segments and path.endswith("/") else ""
+    return f"/{'/'.join(segments)}{end}"
+
+
+def canonical_query(query: str) -> str:
+    """CanonicalQueryString: each name and value URI-encoded once, sorted by name, then by value.
+
+    "You must percent-encode the name and value separately [...] sort the parameters after encoding". Names
+    that repeat and values that are empty are kept. A `+` is a space, as the service reads it, hence `%20`.
+    """
+    if not query:
+        return ""
+    pairs = []
+    for parameter in query.split("&"):
+        if parameter:
+            name, _, value = parameter.partition("=")
+            pairs.append((_encode_once(name), _encode_once(value)))
+    pairs.sort()
+    return "&".join([f"{name}={value}" for name, value in pairs])
+
+
+def _encode_once(text: str) -> str:
+    if "%" in text or "+" in text:
+        return quote(unquote_to_bytes(text.replace("+", " ")), safe="")
+    return quote(text, safe="")
+
+
+def canonical_headers(headers: Iterable[tuple[str, str]]) -> tuple[str, str]:
+    """CanonicalHeaders and SignedHeaders of (lower-case name, value) pairs.
+
+    "Convert all header names to lowercase, sort them by character code, and trim excess white space from
+    values"; runs of spaces inside a value become one; values of a name that repeats are joined by a comma in
+    the order in which they came. Each header ends with a newline.
+    """
+    values: dict[str, list[str]] = {}
+    for name, value in headers:
+        values.setdefault(name, []).append(_trim_all(value))
+    names = sorted(values)
+    lines = "".join([f"{name}:{','.join(values[name])}\n" for name in names])
+    return lines, ";".join(names)
+
+
+def _trim_all(value: str) -> str:
+    value = value.strip(" ")
+    return " ".join(filter(None, value.split(" "))) if "  " in value else value
+
+
+def body_buffer(body: object) -> bytes | memoryview | None:
+    """A body as it is hashed and sent: None, bytes, or a view of the caller's buffer; str as UTF-8.
+
+    Only a buffer that is not contiguous in memory is copied.
+    """
+    if body is None or isinstance(body, bytes):
+        return body
+    if isinstance(body, str):
+        return _encode_utf8("body", body)
+    try:
+        view = memoryview(body)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"body: None, str or a bytes-like object is needed, not {type(body).__name__}") from None
+    return view if view.c_contiguous and view.ndim else view.tobytes()
+
+
+def payload_hash(body: object) -> str:
+    """HashedPayload: the lower-case hex SHA-256 of a body that is None, str (UTF-8) or bytes-like."""
+    buffer = body_buffer(body)
+    return spec.EMPTY_PAYLOAD_HASH if buffer is None else hashlib.sha256(buffer).hexdigest()
+
+
+def canonical_request(
+    method: str, path: str, query: str, header_lines: str, signed_headers: str, payload_hash: str
+) -> str:
+    """The six elements of the canonical request, each on its own line (`header_lines` ends with one)."""
+    return f"{method}\n{path}\n{query}\n{header_lines}\n{signed_headers}\n{payload_hash}"
+
+
+# --- step 3: the string to sign ----------------------------------------------------------------------------
+
+
+def format_amz_date(timestamp: int) -> str:
+    """`YYYYMMDDTHHMMSSZ` of a Unix time in whole seconds."""
+    return time.strftime(spec.AMZ_DATE_FORMAT, time.gmtime(timestamp))
+
+
+def string_to_sign(amz_date: str, credential_scope: str, canonical_request: str) -> str:
+    """Algorithm, time, scope, and the hash of the canonical request (step 2), each on its own line."""
+    digest = hashlib.sha256(canonical_request.encode()).hexdigest()
+    return f"{spec.ALGORITHM}\n{amz_date}\n{credential_scope}\n{digest}"
+
+
+# --- step 4: the signature ---------------------------------------------------------------------------------
+
+
+class SigningKey:
+    """The key of one secret, day, region and service. It shows itself to nobody and cannot be pickled."""
+
+    __slots__ = ("_key", "credential_scope")
+
+    def __init__(self, secret_key: str, day: str, region: str, service: str) -> None:
+        key = (spec.KEY_PREFIX + secret_key).encode()
+        for part in (day, region, service, spec.TERMINATOR):
+            key = hmac.digest(key, part.encode(), "sha256")
+        self._key = key
+        self.credential_scope = f"{day}/{region}/{service}/{spec.TERMINATOR}"
+
+    def signature(self, string_to_sign: str) -> str:
+        """The lower-case hex HMAC-SHA256 of the string to sign."""
+        return hmac.digest(self._key, string_to_sign.encode(), "sha256").hex()
+
+    def __repr__(self) -> str:
+        return f"<SigningKey {self.credential_scope}>"
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a SigningKey cannot be pickled: it is secret, and cheap to derive again")
+
+
+@lru_cache(maxsize=spec.SIGNING_KEY_CACHE_SIZE)
+def signing_key(secret_key: str, day: str, region: str, service: str) -> SigningKey:
+    """The signing key, derived once a day, region, service and secret. Thread-safe; the oldest unused go."""
+    return SigningKey(secret_key, day, region, service)
+
+
+# --- step 5: the headers -----------------------------------------------------------------------------------
+
+
+def sign(
+    method: str,
+    url: str,
+    body: object,
+    headers: Mapping[str, str] | Iterable[tuple[str, str]] | None,
+    access_key: str,
+    secret_key: str,
+    token: str | None,
+    region: str,
+    service: str,
+    timestamp: int,
+    further_headers: Set[str] = frozenset(),
+    unsigned_payload: bool = False,
+) -> Signature:
+    """Sign one request, and return its headers with every stage on the way.
+
+    Signed are `host`, every `x-amz-*` among `headers`, and those named in `further_headers` (lower case).
+    The caller's own X-Amz-Content-SHA256 is kept and signed as it is; its X-Amz-Date, and with a token its
+    X-Amz-Security-Token, are replaced. Credentials, region and service were checked by the caller.
+    """
+    _check_text("method", method)
+    if spec.TOKEN.fullmatch(method) is None:
+        raise ValueError("method: not an HTTP token")
+    method = method.upper()
+    parts = split_url(url)
+
+    amz_date = format_amz_date(timestamp)
+    signed = [("x-amz-date", amz_date)]
+    set_headers = {spec.AUTHORIZATION: "", spec.AMZ_DATE: amz_date}
+    if token:
+        signed.append(("x-amz-security-token", token))
+        set_headers[spec.SECURITY_TOKEN] = token
+
+    host: str | None = None
+    hashed_payload: str | None = None
+    for name, value in _pairs(headers):
+        lower = name.lower()
+        if lower == "host":
+            if host is not None:
+                raise ValueError("headers: more than one Host")
+            host = value.strip(" ")
+            if not host:
+                raise ValueError("headers: the Host is empty")
+        elif lower.startswith(spec.SIGNED_PREFIX):
+            if lower == "x-amz-content-sha256":
+                if hashed_payload is not None:
+                    raise ValueError("headers: more than one X-Amz-Content-SHA256")
+                hashed_payload = value.strip(" ")
+                signed.append((lower, value))
+            elif lower != "x-amz-date" and not (token and lower == "x-amz-security-token"):
+                signed.append((lower, value))
+        elif lower in further_headers:
+            signed.append((lower, value))
+    signed.append(("host", parts.host if host is None else host))
+    if hashed_payload is None:
+        hashed_payload = spec.UNSIGNED_PAYLOAD if unsigned_payload else payload_hash(body)
+        signed.append(("x-amz-content-sha256", hashed_payload))
+        set_headers[spec.CONTENT_SHA256] = hashed_payload
+
+    header_lines, signed_headers = canonical_headers(signed)
+    request = canonical_request(
+        method,
+        canonical_path(parts.path),
+        canonical_query(parts.query),
+        header_lines,
+        signed_headers,
+        hashed_payload,
+    )
+    key = signing_key(secret_key, amz_date[:8], region, service)
+    to_sign = string_to_sign(amz_date, key.credential_scope, request)
+    set_headers[spec.AUTHORIZATION] = (
+        f"{spec.ALGORITHM} Credential={access_key}/{key.credential_scope}, "
+        f"SignedHeaders={signed_headers}, Signature={key.signature(to_sign)}"
+    )
+    return Signature(set_headers, request, to_sign, key.credential_scope, signed_headers)
+
+
+# --- what is checked, and how it is said (never with the value: it may be a secret) -------------------------
+
+
+def _pairs(headers: Mapping[str, str] | Iterable[tuple[str, str]] | None) -> Iterable[tuple[str, str]]:
+    if headers is None:
+        return
+    items = headers.items() if hasattr(headers, "items") else headers
+    try:
+        pairs = [(name, value) for name, value in items]
+    except (TypeError, ValueError):
+        raise TypeError("headers: a mapping or (name, value) pairs are needed") from None
+    for name, value in pairs:
+        _check_text("header name", name)
+        if spec.TOKEN.fullmatch(name) is None:
+            raise ValueError("headers: a name that is not an HTTP token")
+        _check_text(f"header {name}", value)
+        yield name, value
+
+
+def _check_text(argument: str, text: object) -> None:
+    if not isinstance(text, str):
+        raise TypeError(f"{argument}: str is needed, not {type(text).__name__}")
+    if text.isascii():
+        if spec.CONTROL.search(text) is None:
+            return
+        raise ValueError(f"{argument}: a control character is not allowed")
+    if spec.CONTROL.search(text) is not None:
+        raise ValueError(f"{argument}: a control character is not allowed")
+    _encode_utf8(argument, text)
+
+
+def _encode_utf8(argument: str, text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        position = error.start
+    raise ValueError(f"{argument}: a lone surrogate at index {position} has no UTF-8 form")
