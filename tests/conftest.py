@@ -10,9 +10,7 @@ settings.register_profile("default", deadline=None, max_examples=500)
 settings.register_profile("ci", deadline=None, max_examples=20_000)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
-VECTORS = Path(
-    os.environ.get("OPENSEARCH_SIGV4_VECTORS") or Path(__file__).resolve().parents[2] / "shared" / "vectors"
-)
+VECTORS = Path(os.environ.get("OPENSEARCH_SIGV4_VECTORS") or Path(__file__).resolve().parents[2] / "shared" / "vectors")
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "debian-packages.ndjson.gz"
 
 

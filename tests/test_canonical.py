@@ -3,6 +3,9 @@
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+
+from opensearch_sigv4 import core
+from opensearch_sigv4.core import spec
 from oracles import (
     ACCESS_KEY,
     AT,
@@ -13,9 +16,6 @@ from oracles import (
     botocore_canonical_request,
     recoded_query,
 )
-
-from opensearch_sigv4 import core
-from opensearch_sigv4.core import spec
 
 HOST = "search-logs.us-east-1.es.amazonaws.com"
 
@@ -38,7 +38,9 @@ def sign(method, target, headers=None, body=None, *, service="es", token=None, f
 
 
 # Any text that a URL can hold once spaces and non-ASCII are escaped, weighted towards what goes wrong.
-hostile = st.sampled_from([*"/.?%+*,:#&= ~!'()$@;[]{}<>|\\^`\"", "..", "//", "%2F", "%2f", "%25", "%20", "ü", "日本", "🙂"])
+hostile = st.sampled_from(
+    [*"/.?%+*,:#&= ~!'()$@;[]{}<>|\\^`\"", "..", "//", "%2F", "%2f", "%25", "%20", "ü", "日本", "🙂"]
+)
 text = st.lists(st.one_of(hostile, st.characters(exclude_categories=["Cs", "Cc"])), max_size=12).map("".join)
 methods = st.sampled_from(["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS"])
 # awscrt folds what AWS calls white space; only the space can stand in a header that `sign` accepts.

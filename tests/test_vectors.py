@@ -4,8 +4,8 @@ import json
 from datetime import datetime
 
 import pytest
-from conftest import VECTORS
 
+from conftest import VECTORS
 from opensearch_sigv4 import core
 
 SUITE = VECTORS / "aws-signing-test-suite" / "v4"
@@ -16,7 +16,7 @@ if not SUITE.is_dir():
         allow_module_level=True,
     )
 
-# A header signer that normalises; post-sts-header-after adds the token after signing, which no OpenSearch service takes.
+# A header signer that normalises. post-sts-header-after adds the token after signing: no OpenSearch service takes it.
 CASES = sorted(
     case.name
     for case in SUITE.iterdir()

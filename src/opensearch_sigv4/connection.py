@@ -106,7 +106,9 @@ class SigV4HttpConnection(Urllib3HttpConnection):
         self.http_auth = http_auth
 
         if asked:
-            signer = SigV4Signer(credentials, region, service or (endpoint.service if endpoint else "es"))
+            if service is None:
+                service = endpoint.service if endpoint else "es"
+            signer = SigV4Signer(credentials, region, service)
         if (signer or self._sign) and "authorization" in self.headers:
             raise ValueError("headers: an Authorization for every request cannot go with signing them")
         if http_auth is None and endpoint and not asked and "authorization" not in self.headers:
@@ -247,6 +249,8 @@ def _checked_callable(http_auth: Any) -> AuthCallable:
     if inspect.iscoroutinefunction(http_auth) or inspect.iscoroutinefunction(type(http_auth).__call__):
         raise TypeError("http_auth: an awaitable signer cannot serve a synchronous connection")
     try:
+        if isinstance(http_auth, type):
+            raise TypeError
         inspect.signature(http_auth).bind("GET", "https://localhost/", None)
     except TypeError:
         raise TypeError(
