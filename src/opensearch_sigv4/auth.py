@@ -149,7 +149,7 @@ class RequestsAWSV4SignerAuth(_SignerAuth, requests.auth.AuthBase):
                 [(_text(name), _text(value)) for name, value in prepared_request.headers.items()],
             )
         )
-        prepared_request.register_hook("response", self._leave_behind)
+        prepared_request.register_hook("response", self._leave_behind)  # type: ignore[no-untyped-call]
         return prepared_request
 
     @staticmethod

@@ -39,15 +39,16 @@ def documents() -> Iterator[dict[str, Any]]:
     left = MAX_DOCSTRING_FILES
     seen: set[str] = set()
     for distribution in distributions():
-        name = distribution.metadata["Name"]
-        if not name or name in seen:
+        metadata = distribution.metadata.json
+        name = metadata.get("name")
+        if not isinstance(name, str) or name in seen:
             continue
         seen.add(name)
         yield {
             "id": name,
             "name": name,
             "version": distribution.version,
-            "summary": distribution.metadata.get("Summary", ""),
+            "summary": metadata.get("summary", ""),
             "requires": distribution.requires or [],
         }
         for module, docstring in _docstrings(distribution):
