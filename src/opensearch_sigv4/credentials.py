@@ -183,10 +183,6 @@ def _source_of_any(credentials: Any) -> CredentialSource:
     return _refuse(credentials)
 
 
-def _source_of_result(credentials: Any) -> CredentialSource:
-    return _source_of_credentials(credentials) or _refuse(credentials)
-
-
 def _source_of_credentials(credentials: Any) -> CredentialSource | None:
     """The source for a credentials object, None for any other object."""
     if inspect.isawaitable(credentials):
@@ -197,13 +193,14 @@ def _source_of_credentials(credentials: Any) -> CredentialSource | None:
     fields = set(getattr(kind, "_fields", ())) if kind.__bases__ == (tuple,) else set()
     if {"access_key", "secret_key"} <= fields and not hasattr(kind, "get_frozen_credentials"):
         return _Immutable(credentials)
-    botocore = sys.modules.get("botocore.credentials")
-    if botocore is not None and kind is botocore.Credentials:
-        return _Static(credentials)
-    if botocore is not None and _refreshes_as_botocore_does(kind, botocore):
-        # A botocore that keeps its state elsewhere is asked in public, on every request.
-        with contextlib.suppress(AttributeError):
-            return _Refreshable(credentials, botocore)
+    botocore: Any = sys.modules.get("botocore.credentials")
+    if hasattr(botocore, "DeferredRefreshableCredentials"):  # else another thread has only begun to import it
+        if kind is botocore.Credentials:
+            return _Static(credentials)
+        if _refreshes_as_botocore_does(kind, botocore):
+            # A botocore that keeps its state elsewhere is asked in public, on every request.
+            with contextlib.suppress(AttributeError):
+                return _Refreshable(credentials, botocore)
     get_frozen_credentials = getattr(credentials, "get_frozen_credentials", None)
     if callable(get_frozen_credentials):
         _refuse_coroutine_function(credentials, get_frozen_credentials)
@@ -213,23 +210,17 @@ def _source_of_credentials(credentials: Any) -> CredentialSource | None:
     return None
 
 
+# What a subclass of RefreshableCredentials may not change if its private attributes are to mean what botocore's do.
+_REFRESH_ATTRIBUTES = (
+    *("__getattribute__", "__getattr__", "get_frozen_credentials", "refresh_needed", "_refresh", "_seconds_remaining"),
+    *("_time_fetcher", "_frozen_credentials", "_expiry_time"),
+)
+
+
 def _refreshes_as_botocore_does(kind: type, botocore: Any) -> bool:
     for known in (botocore.DeferredRefreshableCredentials, botocore.RefreshableCredentials):
         if issubclass(kind, known):
-            return all(
-                getattr(kind, name, None) is getattr(known, name, None)
-                for name in (
-                    "__getattribute__",
-                    "__getattr__",
-                    "get_frozen_credentials",
-                    "refresh_needed",
-                    "_refresh",
-                    "_seconds_remaining",
-                    "_frozen_credentials",
-                    "_expiry_time",
-                    "_time_fetcher",
-                )
-            )
+            return all(getattr(kind, name, None) is getattr(known, name, None) for name in _REFRESH_ATTRIBUTES)
     return False
 
 
@@ -269,7 +260,7 @@ def _no_credentials(source: CredentialSource) -> Exception:
 
     error: Exception = NoCredentialsError()
     error.add_note(
-        f"{source!r} found none. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, configure a profile (aws configure, or "
+        f"{source!r} found none. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, configure a profile (aws configure, "
         "aws sso login), give the instance, task or function a role, or pass credentials= or profile=."
     )
     return error
@@ -323,8 +314,8 @@ def _copy_of(error: Exception) -> Exception | None:
     """A copy to raise in another thread: those that raise one instance write over each other's traceback."""
     try:
         own = copy.copy(error)
-        if hasattr(own, "__notes__"):
-            own.__notes__ = list(own.__notes__)
+        if hasattr(error, "__notes__"):
+            own.__notes__ = list(error.__notes__)
         return own if type(own) is type(error) and str(own) == str(error) else None
     except Exception:
         return None
@@ -440,9 +431,11 @@ class _Unknown(_Read):
                 _refuse_awaitable(self._credentials, frozen)
             if not frozen:
                 raise _no_credentials(self)
-            if not (_has(frozen, "access_key") and _has(frozen, "secret_key")):
-                _refuse(frozen)
-        return self._snapshot_of((frozen.access_key, frozen.secret_key, getattr(frozen, "token", None)))
+        try:
+            values = frozen.access_key, frozen.secret_key, getattr(frozen, "token", None)
+        except AttributeError as error:
+            raise TypeError(f"credentials: {_name(frozen)} has no access_key or no secret_key") from error
+        return self._snapshot_of(values)
 
     def ready(self) -> Snapshot | None:
         return None
@@ -475,7 +468,9 @@ class _Asked(_Source):
             _refuse_awaitable(self._credentials, found)
         if not found:
             raise _no_credentials(self)
-        source = _registered(found, _source_of_result)
+        source = _registered(found, _source_of_any)
+        if isinstance(source, _Asked):
+            _refuse(found)
         self._kept = (found, source)
         return source
 
@@ -499,8 +494,8 @@ class _Session(_Asked):
         super().__init__(credentials)
         # botocore's own sessions keep what they found; any other might go and look each time.
         function = getattr(getattr(credentials, "get_credentials", None), "__func__", None)
-        modules = (sys.modules.get("botocore.session"), sys.modules.get("boto3.session"))
-        self._remembers = any(module and function is module.Session.get_credentials for module in modules)
+        kinds = [getattr(sys.modules.get(name), "Session", None) for name in ("botocore.session", "boto3.session")]
+        self._remembers = any(kind is not None and function is kind.get_credentials for kind in kinds)
 
     def _session(self) -> Any:
         return self._credentials
@@ -573,11 +568,6 @@ class _Default(_Session):
 
     def __reduce__(self) -> Any:
         return _default, (self._profile,)
-
-    def _after_fork(self) -> None:
-        if self._flight is not None and self._flight.thread_id != threading.get_ident():
-            self._own_session = None
-        super()._after_fork()
 
 
 class _Generation:

@@ -1,0 +1,585 @@
+"""LocalDomain: an OpenSearch domain on loopback that lets through what is signed as AWS wants it, and nothing else.
+
+A thread with its own event loop serves HTTP. Each request is judged from the bytes received (`verify`), recorded,
+and then refused as AWS would refuse it or forwarded unchanged to a node, in `LocalDomain._answer`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import re
+import shutil
+import ssl
+import tempfile
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from email.utils import formatdate
+from ipaddress import ip_address
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+from urllib.parse import parse_qsl, unquote
+
+import aiohttp
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+from multidict import CIMultiDict
+from yarl import URL
+
+from .verify import VERIFIED, Credentials, Verdict, origin_form, verify
+
+# The key pair of AWS's SigV4 test suite.
+EXAMPLE_CREDENTIALS = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
+CLIENT_MAX_SIZE = 128 * 1024 * 1024
+_MAX_LINE_SIZE = 64 * 1024
+_START_TIMEOUT_S = 60
+_SHUTDOWN_TIMEOUT_S = 1
+_CLOSE_TIMEOUT_S = 10
+
+# RFC 9110, 7.6.1, and what the client of the next hop writes itself.
+_HOP_BY_HOP = frozenset(
+    b"connection keep-alive proxy-connection proxy-authenticate proxy-authorization te trailer transfer-encoding "
+    b"upgrade content-length expect".split()
+)
+_SIGNATURE = re.compile(rb"Signature=[0-9a-fA-F]*")
+
+
+class AnyCredentials(Protocol):
+    """Anything with these three, such as botocore's credentials."""
+
+    @property
+    def access_key(self) -> Any: ...
+    @property
+    def secret_key(self) -> Any: ...
+    @property
+    def token(self) -> Any: ...
+
+
+@dataclass(frozen=True, repr=False)
+class ReceivedRequest:
+    """One request as it came in. `repr` shows neither its signature nor its token, and of the body the size.
+
+    Args:
+        method: as sent.
+        target: as sent.
+        headers: names and values as sent, in order.
+        body: the bytes on the wire, still compressed if they came so.
+        verdict: `"verified"`, or the error code of the refusal.
+        reason: why it was refused, session token removed; also where the answer tells nothing (`aoss`).
+
+    Thread-safety: immutable.
+    """
+
+    method: str
+    target: bytes
+    headers: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+    verdict: str
+    reason: str
+
+    def __repr__(self) -> str:
+        headers = tuple((name, _redacted(name, value)) for name, value in self.headers)
+        return (
+            f"ReceivedRequest(method={self.method!r}, target={self.target!r}, headers={headers!r}, "
+            f"body=<{len(self.body)} bytes>, verdict={self.verdict!r}, reason={self.reason!r})"
+        )
+
+
+def _redacted(name: bytes, value: bytes) -> bytes:
+    match name.lower():
+        case b"x-amz-security-token":
+            return b"***"
+        case b"authorization":
+            signed = value.startswith(b"AWS4-HMAC-SHA256 ")
+            return _SIGNATURE.sub(b"Signature=***", value) if signed else b"***"
+    return value
+
+
+class LocalDomain:
+    """A domain (`service="es"`) or Serverless collection (`"aoss"`) on loopback that verifies every signature.
+
+    It judges with signers that are not this library's, answers a refusal as AWS does, and forwards the rest to a
+    node. The first key it accepts is `credentials`, AWS's published example unless given.
+
+    Args:
+        service: `"es"` or `"aoss"`.
+        region: the region that a scope must name.
+        https: serve TLS with a certificate of an own CA (`ca_certs`, `ssl_context()`).
+        host: a loopback address: 127.0.0.0/8, `"::1"` or `"localhost"`.
+        port: 0 for a free one.
+        upstream: base URL (scheme, host, port) of the node to forward to; None starts `osmem-server`, empty.
+        credentials: any object with `access_key`, `secret_key` and `token`, read once.
+        keep: how many requests `requests` remembers.
+        clock: the domain's time in epoch seconds.
+        allow_unsigned_payload: accept `UNSIGNED-PAYLOAD`.
+        client_max_size: the largest body; beyond it the answer is 413.
+
+    Raises:
+        ValueError: a host that is not loopback, an upstream that is not a base URL, or another service.
+        ImportError: from `start`, where the extra `testing` or a wheel of osmem-server is missing.
+        OSError: from `start`, for example because the port is taken.
+
+    Thread-safety: every method and property may be used from any thread; `start` and `close` from one at a time.
+
+    >>> import urllib.error, urllib.request
+    >>> with LocalDomain() as domain:
+    ...     try:
+    ...         urllib.request.urlopen(domain.url)
+    ...     except urllib.error.HTTPError as error:
+    ...         print(error.code, error.headers["x-amzn-ErrorType"], domain.refused)
+    ...         error.close()
+    403 MissingAuthenticationTokenException 1
+    """
+
+    def __init__(
+        self,
+        *,
+        service: str = "es",
+        region: str = "us-east-1",
+        https: bool = False,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        upstream: str | None = None,
+        credentials: AnyCredentials | None = None,
+        keep: int = 100,
+        clock: Callable[[], float] = time.time,
+        allow_unsigned_payload: bool = False,
+        client_max_size: int = CLIENT_MAX_SIZE,
+    ) -> None:
+        if service not in ("es", "aoss"):
+            raise ValueError(f"service must be 'es' or 'aoss', not {service!r}")
+        self._address = _loopback(host)
+        self._host = f"[{host}]" if ":" in host else host
+        self._upstream = None if upstream is None else _base_url(upstream)
+        self._service, self._region, self._https, self._port = service, region, https, port
+        self._clock, self._allow_unsigned_payload = clock, allow_unsigned_payload
+        self._client_max_size = client_max_size
+        self._keys: dict[str, Credentials] = {}
+        self._lock = threading.Lock()
+        self._requests: deque[ReceivedRequest] = deque(maxlen=keep)
+        self._verified = self._refused = 0
+        given = EXAMPLE_CREDENTIALS if credentials is None else credentials
+        self._credentials = self.add_credentials(given.access_key, given.secret_key, given.token)
+        self._url: str | None = None
+        self._running: _Running | None = None
+
+    def start(self) -> LocalDomain:
+        """Start serving and return self.
+
+        Raises:
+            RuntimeError: it is running already.
+        """
+        if self._running is not None:
+            raise RuntimeError("the LocalDomain is running already")
+        running = _Running()
+        try:
+            node = self._upstream or running.start_node()
+            tls = running.make_certificate(self._address) if self._https else None
+            port = running.serve(
+                self._answer, self._unreadable, self._address, self._port, tls, node, self._client_max_size
+            )
+        except BaseException:
+            running.close()
+            raise
+        self._running = running
+        self._url = f"{'https' if self._https else 'http'}://{self._host}:{port}"
+        return self
+
+    def close(self) -> None:
+        """Stop serving, end the node if it was started here, and remove the certificate; again is a no-op."""
+        running, self._running = self._running, None
+        if running is not None:
+            running.close()
+
+    def __enter__(self) -> LocalDomain:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "not running" if self._running is None else self._url
+        return f"<LocalDomain {self._service} {self._region} {state}>"
+
+    @property
+    def url(self) -> str:
+        """The base URL, for example `http://127.0.0.1:PORT`; that of the last run after `close`.
+
+        Raises:
+            RuntimeError: the domain was never started.
+        """
+        if self._url is None:
+            raise RuntimeError("the LocalDomain was not started")
+        return self._url
+
+    @property
+    def region(self) -> str:
+        """The region that a scope must name."""
+        return self._region
+
+    @property
+    def service(self) -> str:
+        """`"es"` or `"aoss"`."""
+        return self._service
+
+    @property
+    def credentials(self) -> Credentials:
+        """The first credentials accepted."""
+        return self._credentials
+
+    @property
+    def ca_certs(self) -> str | None:
+        """Path of the CA's PEM while an https domain runs, else None."""
+        return None if self._running is None else self._running.ca_certs
+
+    def ssl_context(self) -> ssl.SSLContext:
+        """A client's SSLContext that trusts the domain.
+
+        Raises:
+            RuntimeError: it is not running with https.
+        """
+        if self.ca_certs is None:
+            raise RuntimeError("the LocalDomain is not running with https=True")
+        return ssl.create_default_context(cafile=self.ca_certs)
+
+    def add_credentials(
+        self, access_key: str, secret_key: str, token: str | None = None, expires_at: float | None = None
+    ) -> Credentials:
+        """Accept further credentials, in place of those with the same access key.
+
+        Args:
+            access_key: the access key.
+            secret_key: the secret key.
+            token: the session token that must come with it; None if none may.
+            expires_at: epoch seconds of the domain's clock from which they are refused as expired.
+        """
+        credentials = Credentials(access_key, secret_key, token, expires_at)
+        self._keys[access_key] = credentials
+        return credentials
+
+    @property
+    def verified(self) -> int:
+        """How many requests passed."""
+        with self._lock:
+            return self._verified
+
+    @property
+    def refused(self) -> int:
+        """How many requests did not pass."""
+        with self._lock:
+            return self._refused
+
+    @property
+    def requests(self) -> tuple[ReceivedRequest, ...]:
+        """The last requests as received, oldest first."""
+        with self._lock:
+            return tuple(self._requests)
+
+    def reset(self) -> None:
+        """Set the counters to zero and forget the requests."""
+        with self._lock:
+            self._requests.clear()
+            self._verified = self._refused = 0
+
+    def _record(self, request: ReceivedRequest) -> None:
+        with self._lock:
+            self._requests.append(request)
+            if request.verdict == VERIFIED:
+                self._verified += 1
+            else:
+                self._refused += 1
+
+    async def _answer(self, request: web.BaseRequest, node: _Node) -> web.StreamResponse:
+        """Everything that happens to a request happens here; faults of a network belong here too."""
+        target = request.raw_path.encode("utf-8", "surrogateescape")
+        headers = request.raw_headers
+        if request.headers.get("Expect", "").lower() == "100-continue":
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.writer.output_size = 0
+        try:
+            body = await request.read()
+        except web.HTTPRequestEntityTooLarge:
+            message = f"Request size exceeded {self._client_max_size} bytes"
+            self._record(
+                ReceivedRequest(request.method, target, headers, b"", "RequestEntityTooLargeException", message)
+            )
+            return self._dated(web.json_response({"Message": message}, status=413))
+        verdict = verify(
+            request.method,
+            target,
+            headers,
+            body,
+            region=self._region,
+            service=self._service,
+            find_credentials=self._keys.get,
+            now=self._clock(),
+            allow_unsigned_payload=self._allow_unsigned_payload,
+        )
+        self._record(ReceivedRequest(request.method, target, headers, body, verdict.code, verdict.reason))
+        if verdict.code != VERIFIED:
+            return self._dated(self._refusal(verdict))
+        target = origin_form(target)
+        if self._service == "aoss" and (response := _serverless_answer(request.method, target)) is not None:
+            return self._dated(response)
+        return self._dated(await node.forward(request.method, target, headers, body))
+
+    def _unreadable(self, status: int, message: str) -> web.Response:
+        """The answer to what the HTTP parser did not take."""
+        self._record(ReceivedRequest("", b"", (), b"", "BadRequestException", message))
+        response = self._dated(self._refusal(Verdict("BadRequestException", message, message, status)))
+        response.force_close()
+        return response
+
+    def _refusal(self, verdict: Verdict) -> web.Response:
+        request_id = str(uuid.uuid4())
+        if self._service == "aoss":
+            return _serverless_error(verdict.status, request_id)
+        headers = {"x-amzn-RequestId": request_id, "x-amzn-ErrorType": verdict.code}
+        return web.json_response({"message": verdict.message}, status=verdict.status, headers=headers)
+
+    def _dated(self, response: web.Response) -> web.Response:
+        response.headers["Date"] = formatdate(self._clock(), usegmt=True)
+        return response
+
+
+def _loopback(host: str) -> str:
+    """The address to bind for `host`; `localhost` on both families would be two ports."""
+    if host == "localhost":
+        return "127.0.0.1"
+    try:
+        address = ip_address(host)
+    except ValueError:
+        address = None
+    if address is None or not address.is_loopback or (address.version == 6 and host != "::1"):
+        raise ValueError(f"host must be a loopback address (127.0.0.0/8, ::1 or localhost), not {host!r}")
+    return host
+
+
+def _base_url(upstream: str) -> str:
+    try:
+        url = URL(upstream)
+        good = url.scheme in ("http", "https") and url.host and url.path in ("", "/") and url.port is not None
+    except ValueError:
+        good = False
+    if not good or url.raw_user or url.raw_password or url.raw_query_string or url.raw_fragment:
+        raise ValueError("upstream must be a base URL: scheme, host and port, and nothing more")
+    return str(url.origin())
+
+
+def _serverless_error(status: int, request_id: str) -> web.Response:
+    reason = {400: "Bad Request", 403: "Forbidden", 404: "Not Found"}.get(status, "Error")
+    error = {"reason": f"{status} {reason}", "type": reason}
+    return web.json_response({"status": status, "request-id": request_id, "error": error}, status=status)
+
+
+_REFRESH_PATH = re.compile(r"(?:/[^/]+)?/_refresh/?")
+
+
+def _serverless_answer(method: str, target: bytes) -> web.Response | None:
+    """What Serverless answers for itself: it has no `/` and no `_refresh`, and refreshes in its own time."""
+    path, _, query = target.decode().partition("?")
+    if path == "/" or _REFRESH_PATH.fullmatch(path):
+        return web.Response(status=404)  # with an empty body: opensearch-py#646
+    parameters = {unquote(name): value for name, value in parse_qsl(query, keep_blank_values=True)}
+    if method in ("DELETE", "POST", "PUT") and parameters.get("refresh") in ("", "true"):
+        cause = {"type": "status_exception", "reason": "true refresh policy is not supported."}
+        return web.json_response({"error": {"root_cause": [cause], **cause}, "status": 400}, status=400)
+    return None
+
+
+class _Node:
+    """The client of the node behind the domain."""
+
+    def __init__(self, base_url: str) -> None:
+        self._base_url = base_url
+        self._session = aiohttp.ClientSession(
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
+        )
+
+    async def forward(
+        self, method: str, target: bytes, headers: tuple[tuple[bytes, bytes], ...], body: bytes
+    ) -> web.Response:
+        """Send the request on without its signature, and give the answer back as it is."""
+        forwarded: CIMultiDict[str] = CIMultiDict(
+            (name.decode(), value.decode())
+            for name, value in _end_to_end(headers)
+            if name.lower() not in (b"authorization", b"host") and not name.lower().startswith(b"x-amz-")
+        )
+        try:
+            async with self._session.request(
+                method,
+                URL(self._base_url + target.decode(), encoded=True),
+                headers=forwarded,
+                data=io.BytesIO(body) if body else None,  # aiohttp warns of large `bytes`
+                allow_redirects=False,
+            ) as answer:
+                content = await answer.read()
+        except (aiohttp.ClientError, OSError) as error:
+            return web.json_response({"message": f"{self._base_url} did not answer: {error}"}, status=502)
+        response = web.Response(status=answer.status, reason=answer.reason, body=content or None)
+        for raw_name, raw_value in _end_to_end(answer.raw_headers):
+            name, value = raw_name.decode("latin-1"), raw_value.decode("utf-8", "surrogateescape")
+            response.headers.add(name, value)
+        if method == "HEAD" and "Content-Length" in answer.headers:
+            response.headers["Content-Length"] = answer.headers["Content-Length"]
+        return response
+
+    async def close(self) -> None:
+        await self._session.close()
+
+
+def _end_to_end(headers: tuple[tuple[bytes, bytes], ...]) -> list[tuple[bytes, bytes]]:
+    named = {
+        option.strip().lower()
+        for name, value in headers
+        if name.lower() == b"connection"
+        for option in value.split(b",")
+    }
+    return [(name, value) for name, value in headers if name.lower() not in _HOP_BY_HOP | named]
+
+
+class _Server(web.Server):
+    """aiohttp's low-level server: raw targets, raw bodies, and our answer to what its parser does not take."""
+
+    def __init__(
+        self,
+        handler: Callable[[web.BaseRequest], Any],
+        unreadable: Callable[[int, str], web.Response],
+        client_max_size: int,
+    ) -> None:
+        def request_factory(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
+            return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=client_max_size)
+
+        loop = asyncio.get_running_loop()
+        super().__init__(handler, request_factory=request_factory)
+        self.unreadable = unreadable
+
+    def __call__(self) -> RequestHandler:
+        return _Handler(
+            self,
+            loop=asyncio.get_running_loop(),
+            access_log=None,  # type: ignore[arg-type]  # "if access_log", it says
+            auto_decompress=False,
+            max_line_size=_MAX_LINE_SIZE,
+            max_field_size=_MAX_LINE_SIZE,
+        )
+
+
+class _Handler(RequestHandler):
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        if status == 400 and isinstance(self._manager, _Server):
+            return self._manager.unreadable(status, (message or "The request is not HTTP.").strip())
+        return super().handle_error(request, status, exc, message)
+
+
+class _Running:
+    """What one run of a domain holds: the node's process, the certificate's directory, the thread."""
+
+    def __init__(self) -> None:
+        self.ca_certs: str | None = None
+        self._process: Any = None
+        self._directory: str | None = None
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._failure: BaseException | None = None
+        self._bound_port = 0
+
+    def start_node(self) -> str:
+        try:
+            from osmem_server import OsmemError, OsmemServer
+        except ModuleNotFoundError:
+            raise ImportError(
+                "LocalDomain needs osmem-server: pip install 'opensearch-sigv4[testing]', or pass upstream= where it "
+                "has no wheel",
+                name="osmem_server",
+            ) from None
+        try:
+            self._process = OsmemServer.start()
+        except (OsmemError, OSError) as error:
+            raise RuntimeError(f"osmem-server does not start here, pass upstream= ({error})") from None
+        return str(self._process.url)
+
+    def make_certificate(self, address: str) -> ssl.SSLContext:
+        try:
+            import trustme
+        except ModuleNotFoundError:
+            raise ImportError(
+                "LocalDomain(https=True) needs trustme: pip install 'opensearch-sigv4[testing]'", name="trustme"
+            ) from None
+        ca = trustme.CA()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        ca.issue_cert(address, *({"localhost", "127.0.0.1", "::1"} - {address})).configure_cert(context)
+        self._directory = tempfile.mkdtemp(prefix="local-domain-")
+        pem = Path(self._directory, "ca.pem")
+        ca.cert_pem.write_to_path(pem)
+        self.ca_certs = str(pem)
+        return context
+
+    def serve(
+        self,
+        answer: Callable[[web.BaseRequest, _Node], Any],
+        unreadable: Callable[[int, str], web.Response],
+        address: str,
+        port: int,
+        tls: ssl.SSLContext | None,
+        node_url: str,
+        client_max_size: int,
+    ) -> int:
+        ready = threading.Event()
+
+        async def main() -> None:
+            self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+            node = _Node(node_url)
+            try:
+                server = _Server(lambda request: answer(request, node), unreadable, client_max_size)
+                listener = await self._loop.create_server(server, address, port, ssl=tls)
+                self._bound_port = listener.sockets[0].getsockname()[1]
+                ready.set()
+                await self._stop.wait()
+                listener.close()
+                await server.shutdown(_SHUTDOWN_TIMEOUT_S)
+            finally:
+                await node.close()
+
+        def run() -> None:
+            try:
+                asyncio.run(main())
+            except BaseException as error:
+                self._failure = error
+            finally:
+                ready.set()
+
+        self._thread = threading.Thread(target=run, name="LocalDomain", daemon=True)
+        self._thread.start()
+        ready.wait(_START_TIMEOUT_S)
+        if self._failure is not None:
+            raise self._failure
+        return self._bound_port
+
+    def close(self) -> None:
+        if self._thread is not None and self._thread.is_alive() and self._loop is not None and self._stop is not None:
+            self._loop.call_soon_threadsafe(self._stop.set)
+        if self._thread is not None:
+            self._thread.join(_CLOSE_TIMEOUT_S)
+        if self._process is not None:
+            self._process.close()
+            self._process.process.stdout.close()  # OsmemServer.close leaves it to the garbage collector
+        if self._directory is not None:
+            shutil.rmtree(self._directory, ignore_errors=True)
