@@ -313,21 +313,21 @@ def _check_payload(request: _Request, body: bytes, service: str, allow_unsigned_
 
 
 def _check_signature(request: _Request, credentials: Credentials, payload_hash: str) -> None:
-    by_botocore = sign_with_botocore(request, credentials, payload_hash)
     if awscrt_reads(request.target):
         try:
             expected = sign_with_awscrt(request, credentials, payload_hash)
         except AwsCrtError as error:
             raise _invalid(f"The request cannot be signed: {error.message}") from None
     else:
-        expected = by_botocore.authorization
+        expected = sign_with_botocore(request, credentials, payload_hash).authorization
     if hmac.compare_digest(expected.encode(), request.authorization.encode()):
         return
     message = (
         "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access "
         "Key and signing method. Consult the service documentation for details."
     )
-    if hmac.compare_digest(expected.encode(), by_botocore.authorization.encode()):
+    by_botocore = sign_with_botocore(request, credentials, payload_hash)
+    if by_botocore.authorization == expected:
         message += (
             f"\n\nThe Canonical String for this request should have been\n'{by_botocore.canonical_request}'"
             f"\n\nThe String-to-Sign should have been\n'{by_botocore.string_to_sign}'\n"
