@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-settings.register_profile("default", deadline=None, max_examples=500)
-settings.register_profile("ci", deadline=None, max_examples=20_000)
-settings.load_profile("ci" if os.environ.get("CI") else "default")
+from opensearch_sigv4 import credentials
+
+# 20,000 examples of each property in CI; OPENSEARCH_SIGV4_EXAMPLES asks for another number.
+EXAMPLES = int(os.environ.get("OPENSEARCH_SIGV4_EXAMPLES") or (20_000 if os.environ.get("CI") else 500))
+settings.register_profile("this", deadline=None, max_examples=EXAMPLES)
+settings.load_profile("this")
 
 VECTORS = Path(os.environ.get("OPENSEARCH_SIGV4_VECTORS") or Path(__file__).resolve().parents[2] / "shared" / "vectors")
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "debian-packages.ndjson.gz"
@@ -24,3 +27,5 @@ def _no_aws_settings(monkeypatch, tmp_path_factory):
     monkeypatch.setenv("AWS_CONFIG_FILE", str(nowhere))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(nowhere))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    # The default chain's source lives as long as the process: each test gets its own.
+    monkeypatch.setattr(credentials, "_defaults", {})

@@ -99,7 +99,8 @@ class AWSV4SignerAsyncAuth(_SignerAuth):
         return self._sign_request(method=method, url=url, body=body, headers=headers)
 
     def _sign_request(self, method: str, url: str, body: Any, headers: dict[str, str] | None) -> dict[str, str]:
-        if not self._warned and self.signer.source.ready() is None:
+        source = self.signer.source
+        if not self._warned and source.keeps and source.ready() is None:
             self._warned = True
             warnings.warn(
                 "no valid credentials are at hand: fetching them now, which blocks the event loop",

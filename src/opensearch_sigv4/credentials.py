@@ -57,6 +57,9 @@ class CredentialSource:
 
     __slots__ = ("__weakref__",)
 
+    #: Whether `ready()` can ever answer: False for what has to be asked, and may take its time, on every request.
+    keeps = True
+
     def snapshot(self) -> Snapshot:
         """Return the current credentials: the very same object as long as they do not change.
 
@@ -421,6 +424,7 @@ class _Unknown(_Read):
     """An object of the user's: asked on every request, and nobody knows how long it takes to answer."""
 
     __slots__ = ()
+    keeps = False
 
     def snapshot(self) -> Snapshot:
         frozen = self._credentials
@@ -477,6 +481,7 @@ class _Asked(_Source):
 
 class _Callable(_Asked):
     __slots__ = ()
+    keeps = False
 
     def _answer(self) -> CredentialSource:
         return self._adopt(self._credentials())

@@ -8,7 +8,8 @@ def main() -> None:
     try:
         from ._commands import cli
     except ModuleNotFoundError as error:
-        if error.name not in ("click", "rich"):
+        missing = (error.name or "").partition(".")[0]
+        if missing not in ("click", "rich"):
             raise
-        sys.exit(f"opensearch-sigv4: {error.name} is missing: pip install 'opensearch-sigv4[cli]'")
+        sys.exit(f"opensearch-sigv4: {missing} is missing: pip install 'opensearch-sigv4[cli]'")
     cli()

@@ -5,16 +5,19 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from botocore.exceptions import BotoCoreError
 from opensearchpy import OpenSearch, OpenSearchException
 
 from .. import connect
-from ..testing import LocalDomain
 from . import bulk as bulk_command
 from . import demo as demo_command
+from .bulk import described
+
+if TYPE_CHECKING:
+    from ..testing import LocalDomain
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -40,7 +43,7 @@ def _target_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @contextmanager
 def _target(
     url: str | None, region: str | None, service: str | None, profile: str | None
-) -> Iterator[tuple[OpenSearch, LocalDomain | None]]:
+) -> Iterator[tuple[OpenSearch, "LocalDomain | None"]]:
     # A lost answer is not asked for again: documents without an id would be indexed twice.
     options: dict[str, Any] = {"max_retries": 0, "timeout": 60}
     if url is not None:
@@ -50,7 +53,9 @@ def _target(
         return
     if profile is not None:
         raise click.UsageError("--profile needs --url: a LocalDomain has its own credentials")
-    with LocalDomain(region=region or "us-east-1", service=service or "es") as domain:
+    from ..testing import LocalDomain
+
+    with LocalDomain(region=region or "us-east-1", service=service or "es", keep=0) as domain:
         client = connect(
             domain.url, region=domain.region, service=domain.service, credentials=domain.credentials, **options
         )
@@ -63,11 +68,13 @@ def _errors_in_one_line() -> Iterator[None]:
     try:
         yield
     except (OpenSearchException, BotoCoreError, ImportError, ValueError) as error:
-        raise click.ClickException(f"{type(error).__name__}: {error}") from error
+        raise click.ClickException(described(error)) from error
 
 
 @cli.command()
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.argument(
+    "files", nargs=-1, required=True, metavar="FILE...", type=click.Path(exists=True, dir_okay=False, allow_dash=True)
+)
 @click.option("--index", required=True, help="The index that receives the documents.")
 @_target_options
 @click.option("--json", "as_json", is_flag=True, help="End with one line of JSON: indexed, refused, verified.")

@@ -91,11 +91,16 @@ def run(client: OpenSearch, files: Sequence[str], index: str) -> Outcome:
                 else:
                     outcome.refuse(str(line), _reason(item))
                 progress.update(task, documents=outcome.indexed)
-        except (TransportError, BotoCoreError, ValueError) as error:
+        except (TransportError, BotoCoreError, ValueError, KeyboardInterrupt) as error:
             outcome.stopped = True
-            unanswered = f" from {in_flight[0]} on" if in_flight else ""
-            click.echo(f"stopped: {type(error).__name__}: {error}; no answer for the documents{unanswered}", err=True)
+            unanswered = f"; no answer from {in_flight[0]} on" if in_flight else ""
+            click.echo(f"stopped: {described(error)}{unanswered}", err=True)
     return outcome
+
+
+def described(error: BaseException) -> str:
+    """An error with its notes, in one line."""
+    return ". ".join([f"{type(error).__name__}: {error}".rstrip(": "), *getattr(error, "__notes__", ())])
 
 
 def _progress() -> Progress:
@@ -121,7 +126,7 @@ def _read(files: Sequence[str], outcome: Outcome, advance: Any) -> Iterator[Line
                 for number, content in enumerate(_lines(raw), 1):
                     if number % 1000 == 0 and file != "-":
                         advance(done + raw.tell())
-                    if not content.isspace():
+                    if content.strip():
                         try:
                             yield Line(name, number, _checked(content))
                         except ValueError as error:
@@ -136,14 +141,10 @@ def _read(files: Sequence[str], outcome: Outcome, advance: Any) -> Iterator[Line
 
 
 def _lines(raw: IO[bytes]) -> Iterator[bytes]:
-    head = raw.peek(3) if hasattr(raw, "peek") else b""
-    if head[:2] == GZIP_MAGIC:
-        with gzip.GzipFile(fileobj=raw) as unpacked:
-            yield from unpacked
-    else:
-        if head[:3] == UTF8_BOM:
-            raw.read(3)
-        yield from raw
+    is_gzip = getattr(raw, "peek", lambda _: b"")(2)[:2] == GZIP_MAGIC
+    lines = iter(gzip.GzipFile(fileobj=raw) if is_gzip else raw)
+    yield next(lines, b"").removeprefix(UTF8_BOM)
+    yield from lines
 
 
 def _checked(content: bytes) -> str:

@@ -583,7 +583,7 @@ class _Running:
         if self._thread is not None:
             self._thread.join(_CLOSE_TIMEOUT_S)
         if self._process is not None:
-            # OsmemServer.close polls, leaves a pipe open and makes the process write to stderr; there is no state to save.
+            # OsmemServer.close polls, leaves a pipe open, and makes the process write to stderr.
             process = self._process.process
             process.kill()
             process.wait()
