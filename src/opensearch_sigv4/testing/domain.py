@@ -40,6 +40,7 @@ _MAX_LINE_SIZE = 64 * 1024
 _START_TIMEOUT_S = 60
 _SHUTDOWN_TIMEOUT_S = 1
 _CLOSE_TIMEOUT_S = 10
+_ACCEPT_TURNS = 10  # of the loop; a connection that asyncio has accepted is set up in four
 
 # RFC 9110, 7.6.1, and what the client of the next hop writes itself.
 _HOP_BY_HOP = frozenset(
@@ -464,6 +465,12 @@ class _Server(web.Server):
         loop = asyncio.get_running_loop()
         super().__init__(handler, request_factory=request_factory)
         self.unreadable = unreadable
+        self.closing = False
+
+    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        if self.closing:  # a TLS handshake that ended after `shutdown`, which nothing else would close
+            transport.abort()
 
     def __call__(self) -> RequestHandler:
         return _Handler(
@@ -557,6 +564,9 @@ class _Running:
                 ready.set()
                 await self._stop.wait()
                 listener.close()
+                for _ in range(_ACCEPT_TURNS):
+                    await asyncio.sleep(0)
+                server.closing = True
                 await server.shutdown(_SHUTDOWN_TIMEOUT_S)
             finally:
                 await node.close()

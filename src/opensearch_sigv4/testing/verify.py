@@ -381,8 +381,18 @@ class _ByBotocore:
     authorization: str
 
 
+class _SigV4Auth(SigV4Auth):  # type: ignore[misc]  # botocore has no types
+    """botocore's signer, which would leave out what it never signs itself, `traceparent` for one."""
+
+    def headers_to_sign(self, request: AWSRequest) -> HTTPHeaders:
+        return request.headers
+
+
 def sign_with_botocore(request: _Request, credentials: Credentials, payload_hash: str) -> _ByBotocore:
-    """What botocore makes of the request, its query encoded here because botocore does not encode one again."""
+    """What botocore makes of the request, its query encoded here because botocore does not encode one again.
+
+    It folds every Unicode space in a header's value, where AWS folds ASCII ones: such a value it gets wrong.
+    """
     path, _, query = _split(request.target)
     pairs = [pair.partition("=") for pair in query.split("&") if pair]
     encoded = sorted((_encode(name), _encode(value)) for name, _, value in pairs)
@@ -392,7 +402,7 @@ def sign_with_botocore(request: _Request, credentials: Credentials, payload_hash
         headers[name] = value
     wire = AWSRequest(request.method, f"https://host{path}?{canonical_query}", headers)
     wire.context["timestamp"] = request.amz_date
-    auth = SigV4Auth(
+    auth = _SigV4Auth(
         BotocoreCredentials(credentials.access_key, credentials.secret_key, credentials.token),
         request.service,
         request.region,
