@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import select
 import socket
 import threading
 import warnings
@@ -17,6 +18,7 @@ from requests.auth import HTTPBasicAuth
 
 import opensearch_sigv4 as osv4
 from opensearch_sigv4 import SigV4HttpConnection, SigV4Signer, connect
+from opensearch_sigv4.testing import LocalDomain
 from oracles import ACCESS_KEY, REGION, SECRET_KEY, TOKEN
 
 DOMAIN = "search-logs-abc.eu-central-1.es.amazonaws.com"
@@ -95,6 +97,7 @@ def sent(server):
         {"http_auth": opensearchpy.RequestsAWSV4SignerAuth(static(), REGION)},
         {"http_auth": opensearchpy.AWSV4SignerAuth(static(), REGION)},
         {"http_auth": opensearchpy.AWSV4SignerAsyncAuth(static(), REGION)},
+        {"http_auth": opensearchpy.AWSV4SignerAuth(static(), REGION).signer},
     ],
     ids=lambda options: type(options.get("http_auth")).__module__ + str(options.get("service", "")),
 )
@@ -378,13 +381,52 @@ def test_every_request_goes_through_urlopen(server, monkeypatch):
     assert [path for _, path, _, _ in server.received] == ["/1", "/2"]
 
 
-def test_a_pool_of_a_proxy_manager(server, local_domain):
+def test_a_pool_of_a_proxy_manager(server):
     """The proxy is the recorder; what it would pass on is a request signed for the domain behind it."""
     connection = SigV4HttpConnection("search.internal", 9200, region=REGION, credentials=static())
     with contextlib.closing(connection), urllib3.ProxyManager(server.url) as manager:
         connection.pool = manager.connection_from_url("http://search.internal:9200")
         connection.perform_request("GET", "/logs")
     assert sent(server)["host"] == "search.internal:9200"
+
+
+def test_a_tunnel_through_a_proxy():
+    """CONNECT to a proxy, TLS through it to a domain that verifies what it received."""
+
+    def serve(listener, seen):
+        connection, _ = listener.accept()
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += connection.recv(1)
+        seen.append(head)
+        host, port = head.split()[1].decode().split(":")
+        with connection, socket.create_connection((host, int(port)), timeout=10) as upstream:
+            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            ends = {connection: upstream, upstream: connection}
+            while True:
+                for end in select.select(list(ends), [], [], 10)[0]:
+                    data = end.recv(65536)
+                    if not data:
+                        return
+                    ends[end].sendall(data)
+
+    seen = []
+    with LocalDomain(https=True) as domain, socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener, seen))
+        thread.start()
+        host, port = domain.url.removeprefix("https://").split(":")
+        connection = SigV4HttpConnection(
+            host, int(port), use_ssl=True, ca_certs=domain.ca_certs, region=REGION, credentials=domain.credentials
+        )
+        with urllib3.ProxyManager(f"http://127.0.0.1:{listener.getsockname()[1]}", ca_certs=domain.ca_certs) as manager:
+            connection.pool = manager.connection_from_url(domain.url)
+            connection.perform_request("POST", "/logs/_doc", {"refresh": "true"}, b"{}")
+            connection.perform_request("GET", "/logs/_count")
+            connection.close()
+        thread.join(10)
+        assert (domain.verified, domain.refused) == (2, 0)
+    assert len(seen) == 1
+    assert (b"aws4" in seen[0].lower()) is False
 
 
 def test_a_closed_connection_opens_again(server):
@@ -661,6 +703,7 @@ def test_connect_over_http_to_aws_warns():
         (TypeError, "url", {"url": None}),
         (TypeError, "url", {"url": ["https://localhost"]}),
         (ValueError, "http_auth", {"http_auth": ("a", "b")}),
+        (TypeError, "connection_class", {"connection_class": Urllib3HttpConnection}),
         (ValueError, "credentials", {"credentials": static(), "profile": "p"}),
         (TypeError, "credentials", {"credentials": 5}),
         (ValueError, "region", {"region": ""}),

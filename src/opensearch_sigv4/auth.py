@@ -197,7 +197,7 @@ def signer_behind(http_auth: object) -> SigV4Signer | None:
 
 
 def _adopt_opensearchpy(auth: Any) -> SigV4Signer:
-    signer = auth.signer
+    signer = getattr(auth, "signer", auth)
     return SigV4Signer(lambda: signer.credentials, signer.region, signer.service)
 
 
@@ -218,6 +218,7 @@ def _adopt_aws4auth(auth: Any) -> SigV4Signer:
 
 _OUR_KINDS = (Urllib3AWSV4SignerAuth, RequestsAWSV4SignerAuth, AWSV4SignerAuth, AWSV4SignerAsyncAuth)
 _FOREIGN_KINDS: tuple[tuple[str, str, Callable[[Any], SigV4Signer]], ...] = (
+    ("opensearchpy.helpers.signer", "AWSV4Signer", _adopt_opensearchpy),
     ("opensearchpy.helpers.signer", "Urllib3AWSV4SignerAuth", _adopt_opensearchpy),
     ("opensearchpy.helpers.signer", "RequestsAWSV4SignerAuth", _adopt_opensearchpy),
     ("opensearchpy.helpers.signer", "AWSV4SignerAuth", _adopt_opensearchpy),

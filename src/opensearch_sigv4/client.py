@@ -36,7 +36,7 @@ def connect(
     Raises:
         ValueError: a URL that is not one, that holds a user and password, or whose region cannot be found;
             `credentials` and `profile` together; or `http_auth` among the options.
-        TypeError: credentials of an unknown kind.
+        TypeError: credentials of an unknown kind, or a `connection_class` that does not sign.
 
     Thread-safety: as opensearch-py's client, which threads may share.
 
@@ -46,7 +46,9 @@ def connect(
     """
     if client_options.get("http_auth") is not None:
         raise ValueError("http_auth: connect() signs every request; pass credentials= or profile= instead")
-    client_options.setdefault("connection_class", SigV4HttpConnection)
+    connection_class = client_options.setdefault("connection_class", SigV4HttpConnection)
+    if not (isinstance(connection_class, type) and issubclass(connection_class, SigV4HttpConnection)):
+        raise TypeError("connection_class: connect() signs every request, which needs a SigV4HttpConnection")
     return OpenSearch(
         [_host_of(url)],
         region=region,

@@ -149,10 +149,8 @@ class SigV4HttpConnection(Urllib3HttpConnection):
             opensearchpy.TransportError: as the parent. What a signer raises comes as it is, and is not retried.
         """
         path, _, query = f"{self.url_prefix}{url}".partition("?")
-        if params:
-            query = f"{query}&{_urlencode(params)}" if query else _urlencode(params)
-        target = core.request_target(path, query)
         if self.signer is None and self._sign is None:
+            core.refuse_dot_segments(path)
             return super().perform_request(method, url, params, body, timeout, ignore, headers)
         if url == _SNIFF_URL and headers is None:
             warnings.warn(
@@ -163,6 +161,10 @@ class SigV4HttpConnection(Urllib3HttpConnection):
         if self.pool is None:
             self._create_urllib3_pool()
 
+        if params:
+            encoded = urlencode(params, quote_via=quote, safe="")
+            query = f"{query}&{encoded}" if query else encoded
+        target = core.request_target(path, query)
         start = time.time()
         orig_body = body
         method, full_url, body, request_headers = self._signed_request(method, target, body, headers)
@@ -227,10 +229,6 @@ def _header_text(value: Any) -> Any:
     if isinstance(value, int):
         return str(value)
     return value.decode() if isinstance(value, bytes) else value
-
-
-def _urlencode(params: Mapping[str, Any]) -> str:
-    return urlencode(params, quote_via=quote, safe="")
 
 
 def _apply_aws_defaults(arguments: dict[str, Any]) -> None:

@@ -96,13 +96,18 @@ def request_target(path: str, query: str = "") -> str:
         raise ValueError("url: the path must begin with '/'")
     if "#" in path or "?" in path or "#" in query:
         raise ValueError("url: a raw '#' or '?' ends the path; percent-encode it (%23, %3F)")
+    refuse_dot_segments(path)
+    target = _escape_invalid(path, spec.PATH_SAFE)
+    return f"{target}?{_escape_invalid(query.replace('+', '%20'), spec.QUERY_SAFE)}" if query else target
+
+
+def refuse_dot_segments(path: str) -> None:
+    """Raise ValueError for a path with a segment that is exactly `.` or `..`."""
     if "/." in path and not {".", ".."}.isdisjoint(path.split("/")):
         raise ValueError(
             "url: a path segment that is exactly '.' or '..' may be normalised away on its way and reach "
             "another resource; it cannot be sent"
         )
-    target = _escape_invalid(path, spec.PATH_SAFE)
-    return f"{target}?{_escape_invalid(query.replace('+', '%20'), spec.QUERY_SAFE)}" if query else target
 
 
 def _escape_invalid(text: str, safe: str) -> str:
