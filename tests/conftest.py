@@ -17,6 +17,17 @@ VECTORS = Path(os.environ.get("OPENSEARCH_SIGV4_VECTORS") or Path(__file__).reso
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "debian-packages.ndjson.gz"
 
 
+def pytest_addoption(parser):
+    parser.addoption("--full", action="store_true", help="also run what takes long (.ci/full does)")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--full"):
+        for item in items:
+            if item.get_closest_marker("full"):
+                item.add_marker(pytest.mark.skip(reason="takes long: pytest --full runs it"))
+
+
 @pytest.fixture(autouse=True)
 def _no_aws_settings(monkeypatch, tmp_path_factory):
     """No credentials, region or profile from the environment, AWS's files, or the instance's metadata."""

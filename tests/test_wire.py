@@ -3,6 +3,7 @@
 import gzip
 import json
 
+import opensearchpy
 import pytest
 from opensearchpy import AuthorizationException, OpenSearch, TransportError
 
@@ -278,6 +279,7 @@ def test_a_wrong_secret_is_refused(local_domain):
     assert (local_domain.verified, local_domain.refused) == (0, 1)
 
 
+@pytest.mark.skipif(opensearchpy.VERSION < (3, 2, 0), reason="older signers of opensearch-py have further faults")
 def test_the_peers_faults_are_seen(local_domain):
     """What this verifier is worth: opensearch-py's own signer, on the requests that it is known to sign wrongly."""
     from botocore.credentials import Credentials

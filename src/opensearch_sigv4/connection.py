@@ -201,7 +201,7 @@ class SigV4HttpConnection(Urllib3HttpConnection):
         method = method.upper()
         full_url = self.host + target
         request_headers: dict[str, Any] = {**self.headers}
-        for name, value in (headers or {}).items():
+        for name, value in dict(headers or ()).items():
             request_headers[name.lower()] = value if isinstance(value, str) else _header_text(value)
         body = core.body_buffer(body)
         if self.http_compress and body:

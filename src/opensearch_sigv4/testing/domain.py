@@ -7,6 +7,7 @@ and then refused as AWS would refuse it or forwarded unchanged to a node, in `Lo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import re
 import shutil
@@ -497,6 +498,16 @@ class _Handler(RequestHandler):
         return super().handle_error(request, status, exc, message)
 
 
+async def _stop_accepting(listener: asyncio.Server) -> None:
+    """Close the listener. asyncio loses a connection that it accepted and has not set up by then: wait for those."""
+    with contextlib.suppress(NotImplementedError):  # Windows' loop has no readers
+        for listening in listener.sockets:
+            asyncio.get_running_loop().remove_reader(listening.fileno())
+    for _ in range(_ACCEPT_TURNS):
+        await asyncio.sleep(0)
+    listener.close()
+
+
 class _Running:
     """What one run of a domain holds: the node's process, the certificate's directory, the thread."""
 
@@ -563,9 +574,7 @@ class _Running:
                 self._bound_port = listener.sockets[0].getsockname()[1]
                 ready.set()
                 await self._stop.wait()
-                listener.close()
-                for _ in range(_ACCEPT_TURNS):
-                    await asyncio.sleep(0)
+                await _stop_accepting(listener)
                 server.closing = True
                 await server.shutdown(_SHUTDOWN_TIMEOUT_S)
             finally:
