@@ -131,7 +131,7 @@ _HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
 
 
 def canonical_path(path: str) -> str:
-    """CanonicalUri: "the URI-encoded version of the absolute path component URI", normalised before that.
+    """CanonicalUri: the absolute path, normalised, then URI-encoded except for its slashes.
 
     The path is the wire's, so what is escaped there is escaped twice here, as every service but S3 wants it:
     `%20` on the wire is `%2520`. Dot segments and empty segments go first, as text: `%2E` is not a dot.
@@ -158,8 +158,8 @@ def _normalize_path(path: str) -> str:
 def canonical_query(query: str) -> str:
     """CanonicalQueryString: each name and value URI-encoded once, sorted by name, then by value.
 
-    "You must percent-encode the name and value separately [...] sort the parameters after encoding". Names
-    that repeat and values that are empty are kept. A `+` is a space, as the service reads it, hence `%20`.
+    The order is that of the encoded text. Names that repeat and values that are empty are kept; a parameter that
+    is empty altogether (`&&`) is none. A `+` is a space, as the service reads it, hence `%20`.
     """
     if not query:
         return ""
@@ -181,9 +181,8 @@ def _encode_once(text: str) -> str:
 def canonical_headers(headers: Iterable[tuple[str, str]]) -> tuple[str, str]:
     """CanonicalHeaders and SignedHeaders of (lower-case name, value) pairs.
 
-    "Convert all header names to lowercase, sort them by character code, and trim excess white space from
-    values"; runs of spaces inside a value become one; values of a name that repeats are joined by a comma in
-    the order in which they came. Each header ends with a newline.
+    Sorted by name. Values are trimmed, and runs of spaces inside them become one; the values of a name that
+    repeats are joined by commas in the order in which they came. Each header ends with a newline.
     """
     values: dict[str, list[str]] = {}
     for name, value in headers:

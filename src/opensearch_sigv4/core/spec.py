@@ -1,6 +1,6 @@
 """The rules of AWS Signature Version 4, each stated once; both twins build their tables from here.
 
-Sources, quoted where a rule comes from them:
+Sources, named where a rule comes from them:
     [SIGN]  AWS IAM User Guide, "Create a signed AWS API request".
     [ELEM]  AWS IAM User Guide, "Elements of an AWS API request signature".
     [9110]  RFC 9110, HTTP Semantics.   [3986]  RFC 3986, URI Generic Syntax.
@@ -9,14 +9,14 @@ Sources, quoted where a rule comes from them:
 import re
 from typing import Final
 
-# [SIGN] "Algorithm: the algorithm used to create the hash of the canonical request".
+# [SIGN] The algorithm by which the canonical request is hashed and the string to sign is signed.
 ALGORITHM: Final = "AWS4-HMAC-SHA256"
 # [SIGN] The key derivation starts from "AWS4" + the secret and ends with "aws4_request", as the scope does.
 KEY_PREFIX: Final = "AWS4"
 TERMINATOR: Final = "aws4_request"
 AMZ_DATE_FORMAT: Final = "%Y%m%dT%H%M%SZ"
 
-# [SIGN] "If the payload is empty, use the empty string as the input to the hash function".
+# [SIGN] An empty payload is hashed as the empty string.
 EMPTY_PAYLOAD_HASH: Final = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 UNSIGNED_PAYLOAD: Final = "UNSIGNED-PAYLOAD"
 
@@ -26,12 +26,12 @@ AMZ_DATE: Final = "X-Amz-Date"
 CONTENT_SHA256: Final = "X-Amz-Content-SHA256"
 SECURITY_TOKEN: Final = "X-Amz-Security-Token"  # noqa: S105 - a header's name
 
-# [SIGN] "You must include the host header (HTTP/1.1), and any x-amz-* headers in the request."
+# [SIGN] The host header and every x-amz-* header of a request must be signed.
 SIGNED_PREFIX: Final = "x-amz-"
 
-# Headers that something on the way to the service may add, change or drop. [SIGN] names the hop-by-hop ones
-# ("Do not include hop-by-hop headers that are frequently altered during transit"), user-agent, x-amzn-trace-id
-# and expect. The rest broke users: opensearch-py#1047 (accept-encoding, connection, content-length).
+# Headers that something on the way to the service may add, change or drop. [SIGN] names connection,
+# x-amzn-trace-id, user-agent, keep-alive, transfer-encoding, te, trailer, upgrade, proxy-authorization and
+# proxy-authenticate. The others broke users: opensearch-py#1047 (accept-encoding, content-length), botocore#3643.
 NEVER_SIGNED: Final = frozenset(
     {
         "accept-encoding",
@@ -52,9 +52,8 @@ NEVER_SIGNED: Final = frozenset(
 )
 NEVER_SIGNED_PREFIX: Final = "x-forwarded-"
 
-# [SIGN] "Do not URI-encode any of the unreserved characters that RFC 3986 defines: A-Z, a-z, 0-9, hyphen (-),
-# underscore (_), period (.), and tilde (~). Percent-encode all other characters with %XY" (upper-case hex).
-# urllib.parse.quote leaves exactly these alone, so the Python twin needs no table of its own.
+# [SIGN] UriEncode leaves the unreserved characters of RFC 3986 and turns every other byte into %XY, in upper-case
+# hex; a space is %20, never a plus. urllib.parse.quote leaves exactly these alone, so the Python twin needs no table.
 UNRESERVED: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
 
 # [3986] 3.3 and 3.4: what may stand raw in a path, and in a query, beside the unreserved ones. A target made
