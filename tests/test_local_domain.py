@@ -982,7 +982,9 @@ def test_other_services_are_refused():
 
 
 @pytest.mark.parametrize("options", [{}, {"https": True}, {"host": "::1"}])
-def test_close_leaves_nothing_behind(options):
+def test_close_leaves_nothing_behind(options, monkeypatch):
+    # an idle connection is not waited for
+    monkeypatch.setattr("opensearch_sigv4.testing.domain._SHUTDOWN_TIMEOUT_S", 3600)
     threads = set(threading.enumerate())
     domain = LocalDomain(**options)
     with pytest.raises(RuntimeError):
@@ -1006,6 +1008,17 @@ def test_close_leaves_nothing_behind(options):
         pass
     with domain:  # and again
         assert send(domain, Request(headers=(("Host", "a"),))).status == 403
+
+
+def test_close_loses_no_connection_that_it_is_just_accepting():
+    # asyncio asserts in a connection's set-up once its listener is closed, and leaves the socket open: 2 in 100
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(100):
+            domain = LocalDomain(upstream="http://127.0.0.1:1").start()
+            with raw_connection(domain):
+                domain.close()
+        gc.collect()
 
 
 def test_close_does_not_wait_for_a_node_that_hangs():

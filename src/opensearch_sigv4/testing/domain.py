@@ -576,6 +576,7 @@ class _Running:
                 await self._stop.wait()
                 await _stop_accepting(listener)
                 server.closing = True
+                server.pre_shutdown()  # ends idle connections, for which `shutdown` would wait
                 await server.shutdown(_SHUTDOWN_TIMEOUT_S)
             finally:
                 await node.close()
@@ -598,7 +599,8 @@ class _Running:
 
     def close(self) -> None:
         if self._thread is not None and self._thread.is_alive() and self._loop is not None and self._stop is not None:
-            self._loop.call_soon_threadsafe(self._stop.set)
+            with contextlib.suppress(RuntimeError):  # the loop ended by itself meanwhile: nothing could be served
+                self._loop.call_soon_threadsafe(self._stop.set)
         if self._thread is not None:
             self._thread.join(_CLOSE_TIMEOUT_S)
         if self._process is not None:
