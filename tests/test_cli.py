@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import sysconfig
+import threading
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,24 @@ def test_malformed_lines_are_named_and_the_others_indexed(tmp_path):
     assert result.returncode == 1
     for number in range(2, 8):
         assert f"{file}:{number}: not a JSON object".encode() in result.stderr
+
+
+def test_a_line_nested_too_deeply_is_named(tmp_path):
+    file = write(tmp_path / "deep.ndjson", b'{"a":' * 100_000, {"n": 1})
+    result = run("bulk", file, "--index", "n", "--json")
+    assert counts(result) == {"indexed": 1, "refused": 1, "verified": 1}
+    assert f"{file}:1: not a JSON object".encode() in result.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX")
+def test_a_pipe_is_read_to_its_end(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_bytes(b'{"n": 1}\n' * 2500))
+    writer.start()
+    result = run("bulk", pipe, "--index", "n", "--json")
+    writer.join(10)
+    assert counts(result) == {"indexed": 2500, "refused": 0, "verified": 3}
 
 
 def test_refused_documents_are_named(tmp_path):

@@ -18,7 +18,6 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 CHUNK_DOCUMENTS = 1000
 CHUNK_BYTES = 5 << 20
-MAX_RETRIES = 3  # of documents that were answered 429, by opensearchpy.helpers, with back-off
 MAX_NAMED = 100  # problems that are named one by one; more are counted
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -64,7 +63,8 @@ class Outcome:
 def run(client: OpenSearch, files: Sequence[str], index: str) -> Outcome:
     """Index every line of `files`; name each line that is malformed or refused on standard error."""
     outcome = Outcome()
-    in_flight: deque[Line] = deque()  # opensearchpy.helpers answers in the order in which it was given
+    # opensearchpy.helpers answers in the order in which it was given, as long as it retries nothing by itself.
+    in_flight: deque[Line] = deque()
     sizes = [os.path.getsize(file) for file in files if file != "-"]
     with _progress() as progress:
         task = progress.add_task("", total=sum(sizes) if len(sizes) == len(files) else None, documents=0)
@@ -80,7 +80,7 @@ def run(client: OpenSearch, files: Sequence[str], index: str) -> Outcome:
             chunk_size=CHUNK_DOCUMENTS,
             max_chunk_bytes=CHUNK_BYTES,
             raise_on_error=False,
-            max_retries=MAX_RETRIES,
+            max_retries=0,
             expand_action_callback=lambda line: ({"index": {"_index": index}}, line.text),
         )
         try:
@@ -122,16 +122,16 @@ def _read(files: Sequence[str], outcome: Outcome, advance: Any) -> Iterator[Line
         name = "<stdin>" if file == "-" else file
         try:
             with sys.stdin.buffer if file == "-" else open(file, "rb") as raw:
-                number = 0
+                is_seekable = raw.seekable()
                 for number, content in enumerate(_lines(raw), 1):
-                    if number % 1000 == 0 and file != "-":
+                    if is_seekable and number % 1000 == 0:
                         advance(done + raw.tell())
                     if content.strip():
                         try:
                             yield Line(name, number, _checked(content))
-                        except ValueError as error:
+                        except (ValueError, RecursionError) as error:
                             outcome.refuse(f"{name}:{number}", f"not a JSON object: {error}")
-                if file != "-":
+                if is_seekable:
                     done += raw.tell()
         except (OSError, EOFError, zlib.error) as error:
             outcome.stopped = True
