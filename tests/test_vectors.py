@@ -11,7 +11,7 @@ from opensearch_sigv4 import core
 SUITE = VECTORS / "aws-signing-test-suite" / "v4"
 if not SUITE.is_dir():
     pytest.skip(
-        f"AWS's signing test suite is not at {SUITE.name}; set OPENSEARCH_SIGV4_VECTORS to the folder that holds "
+        "AWS's signing test suite is not here; set OPENSEARCH_SIGV4_VECTORS to the folder that holds "
         "aws-signing-test-suite",
         allow_module_level=True,
     )

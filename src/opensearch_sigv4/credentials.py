@@ -12,6 +12,7 @@ import inspect
 import logging
 import math
 import os
+import pickle
 import re
 import sys
 import threading
@@ -487,6 +488,14 @@ class _Callable(_Asked):
         return self._adopt(self._credentials())
 
     def __reduce__(self) -> Any:
+        if "cloudpickle" not in sys.modules:  # which Spark and Dask use, and which takes what pickle does not
+            try:
+                pickle.dumps(self._credentials)
+            except Exception as error:
+                raise TypeError(
+                    f"credentials: {_name(self._credentials)} cannot be pickled ({type(error).__name__}); pass a "
+                    "callable that can, such as a function of a module"
+                ) from None
         return source_of, (self._credentials,)
 
 
