@@ -1,4 +1,4 @@
-"""The C core's SHA-256, built with the C driver that checks it; here hashlib and hmac check the driver.
+"""The C core's SHA-256, built with the C driver that checks it; here hashlib and hmac check its answers.
 
 `c/build_and_run.sh` runs the same driver with sanitizers, and on ARMv8 and old x86-64 under QEMU.
 """
@@ -30,7 +30,7 @@ def _compiler():
     pytest.skip(reason)
 
 
-def _hash_of_hashes():
+def _all_answers():
     source = bytes((i * i // 7 + i) & 0xFF for i in range(300))
     total = hashlib.sha256()
     for size in range(301):
@@ -53,4 +53,4 @@ def test_every_path_that_runs_here(tmp_path):
     paths = header.removeprefix("paths: ").split()
     assert paths[-1] == "portable"
     assert [line.partition(":")[0] for line in lines] == paths
-    assert {line.split()[-1] for line in lines} == {_hash_of_hashes()}
+    assert {line.split()[-1] for line in lines} == {_all_answers()}

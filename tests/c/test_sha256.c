@@ -1,7 +1,6 @@
 /* Every SHA-256 path that can run here: known answers, then all lengths and alignments against the portable path.
  *
- * Prints the paths, fastest first, and one line for each; exits with 1 at the first difference. The last word of each
- * line is the hash of many hashes, which test_sha256_c.py makes with hashlib and hmac.
+ * Prints the paths, fastest first, and one line for each; exits with 1 at the first difference.
  */
 #include "sha256.h"
 
@@ -192,8 +191,11 @@ static void lengths_and_alignments(void)
     }
 }
 
-/* The hash of the hashes, MACs and MACs by the message, as key, of the lengths 0 to 300, in turn. */
-static void hash_of_hashes(char hex[2 * OSV4_SHA256_DIGEST + 1])
+/* The hash of the answers for the lengths 0 to 300, in turn: what portable does wrong, too, is seen here.
+ * test_sha256_c.py makes the constant with hashlib and hmac. */
+static const char ALL_ANSWERS[] = "5c32fc16f16ce6e53013aeb3089a362f2cd9dd82fe0a24378c44cddac978fe39";
+
+static void all_answers(void)
 {
     uint8_t *all = allocate(SHORT_LENGTHS * 3 * OSV4_SHA256_DIGEST);
     uint8_t *end = all;
@@ -206,8 +208,7 @@ static void hash_of_hashes(char hex[2 * OSV4_SHA256_DIGEST + 1])
         end += 3 * OSV4_SHA256_DIGEST;
     }
     osv4_sha256(all, (size_t)(end - all), all);
-    memset(hex, 0, 2 * OSV4_SHA256_DIGEST + 1);
-    osv4_hex(all, OSV4_SHA256_DIGEST, hex);
+    expect_hex(all, ALL_ANSWERS, "the hash of all answers");
     free(all);
 }
 
@@ -295,14 +296,13 @@ int main(void)
         printf(" %s", names[i]);
     printf("\n");
     for (size_t i = 0; i < count; i++) {
-        char total[2 * OSV4_SHA256_DIGEST + 1];
         path = names[i];
         select_path(path);
         known_answers();
         lengths_and_alignments();
-        hash_of_hashes(total);
-        printf("%s: %d known answers, %d lengths at %d alignments, %s\n", path, HASH_COUNT + 1 + MAC_COUNT, ANSWERS,
-               ALIGNMENTS, total);
+        all_answers();
+        printf("%s: %d known answers, %d lengths at %d alignments, all answers %s\n", path, HASH_COUNT + 1 + MAC_COUNT,
+               ANSWERS, ALIGNMENTS, ALL_ANSWERS);
     }
     return 0;
 }

@@ -227,7 +227,7 @@ static const char DIGITS[] = "0123456789abcdef";
 
 #ifdef HEX_SSE2
 /* The digits of sixteen numbers below 16. SSE2 has no table lookup. */
-static inline __m128i digits_sse2(__m128i numbers)
+static inline __m128i hex_digits(__m128i numbers)
 {
     const __m128i is_letter = _mm_cmpgt_epi8(numbers, _mm_set1_epi8(9));
     const __m128i digits = _mm_add_epi8(numbers, _mm_set1_epi8('0'));
@@ -239,28 +239,27 @@ static inline __m128i digits_sse2(__m128i numbers)
  * vectors it is 3. */
 void osv4_hex(const uint8_t *bytes, size_t size, char *hex)
 {
-    size_t i = 0;
 #if defined(HEX_SSE2)
-    for (; i + 16 <= size; i += 16) {
-        const __m128i vector = _mm_loadu_si128((const __m128i *)(const void *)(bytes + i));
+    for (; size >= 16; size -= 16, bytes += 16, hex += 32) {
+        const __m128i vector = _mm_loadu_si128((const __m128i *)(const void *)bytes);
         const __m128i low_nibbles = _mm_set1_epi8(0x0f);
-        const __m128i high = digits_sse2(_mm_and_si128(_mm_srli_epi16(vector, 4), low_nibbles));
-        const __m128i low = digits_sse2(_mm_and_si128(vector, low_nibbles));
-        _mm_storeu_si128((__m128i *)(void *)(hex + 2 * i), _mm_unpacklo_epi8(high, low));
-        _mm_storeu_si128((__m128i *)(void *)(hex + 2 * i + 16), _mm_unpackhi_epi8(high, low));
+        const __m128i high = hex_digits(_mm_and_si128(_mm_srli_epi16(vector, 4), low_nibbles));
+        const __m128i low = hex_digits(_mm_and_si128(vector, low_nibbles));
+        _mm_storeu_si128((__m128i *)(void *)hex, _mm_unpacklo_epi8(high, low));
+        _mm_storeu_si128((__m128i *)(void *)(hex + 16), _mm_unpackhi_epi8(high, low));
     }
 #elif defined(HEX_NEON)
     const uint8x16_t digits = vld1q_u8((const uint8_t *)DIGITS);
-    for (; i + 16 <= size; i += 16) {
-        const uint8x16_t vector = vld1q_u8(bytes + i);
+    for (; size >= 16; size -= 16, bytes += 16, hex += 32) {
+        const uint8x16_t vector = vld1q_u8(bytes);
         uint8x16x2_t pairs;
         pairs.val[0] = vqtbl1q_u8(digits, vshrq_n_u8(vector, 4));
         pairs.val[1] = vqtbl1q_u8(digits, vandq_u8(vector, vdupq_n_u8(0x0f)));
-        vst2q_u8((uint8_t *)hex + 2 * i, pairs);
+        vst2q_u8((uint8_t *)hex, pairs);
     }
 #endif
-    for (; i < size; i++) {
-        hex[2 * i] = DIGITS[bytes[i] >> 4];
-        hex[2 * i + 1] = DIGITS[bytes[i] & 0x0f];
+    for (; size; size--, bytes++) {
+        *hex++ = DIGITS[*bytes >> 4];
+        *hex++ = DIGITS[*bytes & 0x0f];
     }
 }

@@ -88,10 +88,9 @@ static inline uint32_t small_sigma1(uint32_t x)
         ROUND(b, c, d, e, f, g, h, a, (t) + 7, WORD((t) + 7)); \
     } while (0)
 
-void osv4_sha256_blocks_portable(osv4_sha256_state *state, const uint8_t *data, size_t count)
+/* `w` is the caller's, to wipe: sixteen consecutive words of the schedule determine all others, and so the block. */
+static inline void hash_blocks(uint32_t v[8], uint32_t w[16], const uint8_t *data, size_t count)
 {
-    uint32_t *const v = state->h;
-    uint32_t w[16];
     for (; count; count--, data += OSV4_SHA256_BLOCK) {
         uint32_t a = v[0], b = v[1], c = v[2], d = v[3], e = v[4], f = v[5], g = v[6], h = v[7];
         size_t first = 0;
@@ -103,7 +102,12 @@ void osv4_sha256_blocks_portable(osv4_sha256_state *state, const uint8_t *data, 
         }
         v[0] += a, v[1] += b, v[2] += c, v[3] += d, v[4] += e, v[5] += f, v[6] += g, v[7] += h;
     }
-    /* HMAC's key blocks come here too, and sixteen consecutive words of the schedule determine all others. */
+}
+
+void osv4_sha256_blocks_portable(osv4_sha256_state *state, const uint8_t *data, size_t count)
+{
+    uint32_t w[16];
+    hash_blocks(state->h, w, data, count);
     osv4_wipe(w, sizeof w);
 }
 
@@ -111,8 +115,10 @@ void osv4_sha256_finish_portable(const osv4_sha256_state *state, const uint8_t *
                                  size_t tail_count, uint8_t digest[32])
 {
     osv4_sha256_state end = *state;
-    osv4_sha256_blocks_portable(&end, data, count);
-    osv4_sha256_blocks_portable(&end, tail, tail_count);
+    uint32_t w[16];
+    hash_blocks(end.h, w, data, count);
+    hash_blocks(end.h, w, tail, tail_count);
+    osv4_wipe(w, sizeof w);
     for (int i = 0; i < 8; i++)
         store_be32(digest + 4 * i, end.h[i]);
     osv4_wipe(&end, sizeof end);
