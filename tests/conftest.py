@@ -1,6 +1,7 @@
 """Fixtures and settings for all tests. Nothing here reaches beyond loopback or reads the machine's AWS settings."""
 
 import os
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ settings.register_profile("this", deadline=None, max_examples=EXAMPLES)
 settings.load_profile("this")
 
 VECTORS = Path(os.environ.get("OPENSEARCH_SIGV4_VECTORS") or Path(__file__).resolve().parents[2] / "shared" / "vectors")
+# CI asks for the extension where it must have been built: its absence is a failure then, and not a skip.
+EXTENSION_REQUIRED = os.environ.get("OPENSEARCH_SIGV4_EXTENSIONS") == "require"
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "debian-packages.ndjson.gz"
 
 
@@ -26,6 +29,37 @@ def pytest_collection_modifyitems(config, items):
         for item in items:
             if item.get_closest_marker("full"):
                 item.add_marker(pytest.mark.skip(reason="takes long: pytest --full runs it"))
+
+
+class Twin:
+    """`core` as it would be on one of the twins: what that one does not define is the Python twin's."""
+
+    def __init__(self, name):
+        self.name = name
+        self._modules = [
+            import_module(f"opensearch_sigv4.core._{module}") for module in dict.fromkeys([name, "python"])
+        ]
+
+    def __getattr__(self, name):
+        for module in self._modules:
+            if hasattr(module, name):
+                return getattr(module, name)
+        raise AttributeError(name)
+
+
+def twin(name):
+    try:
+        return Twin(name)
+    except ModuleNotFoundError:
+        if EXTENSION_REQUIRED:
+            raise
+        pytest.skip("the extension is not built here (no compiler, or OPENSEARCH_SIGV4_EXTENSIONS=no)")
+
+
+@pytest.fixture(scope="session", params=["cython", "python"])
+def core(request):
+    """The signing core, one twin after the other, whichever `opensearch_sigv4` itself uses."""
+    return twin(request.param)
 
 
 @pytest.fixture(autouse=True)

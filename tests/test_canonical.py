@@ -4,7 +4,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from opensearch_sigv4 import core
 from opensearch_sigv4.core import spec
 from oracles import (
     ACCESS_KEY,
@@ -20,7 +19,9 @@ from oracles import (
 HOST = "search-logs.us-east-1.es.amazonaws.com"
 
 
-def sign(method, target, headers=None, body=None, *, service="es", token=None, further=frozenset(), unsigned=False):
+def sign(
+    core, method, target, headers=None, body=None, *, service="es", token=None, further=frozenset(), unsigned=False
+):
     return core.sign(
         method,
         f"https://{HOST}{target}",
@@ -58,7 +59,7 @@ def is_read_as_path(target):
 @given(methods, text, text, st.dictionaries(amz_names, values, max_size=3), st.binary(max_size=80), st.booleans())
 @example("GET", "a%20b", "q=item+one", {}, b"", False)
 @example("POST", "*/_search", "a=2&a=1&a&b=&=c&&", {"x-amz-meta": "  a   b  "}, b"\x00\xff", True)
-def test_equal_to_awscrt(method, path, query, headers, body, with_token):
+def test_equal_to_awscrt(core, method, path, query, headers, body, with_token):
     parts = core.split_url(f"https://{HOST}/{path.replace('?', '').replace('#', '')}?{query.replace('#', '')}")
     # awscrt refuses a query whose % starts no escape; what is signed for one is said in test_percent_alone.
     wire_query = core.request_target("/", parts.query)[2:]
@@ -66,7 +67,7 @@ def test_equal_to_awscrt(method, path, query, headers, body, with_token):
     if not is_read_as_path(target):
         return
     token = TOKEN if with_token else None
-    signed = sign(method, target, headers, body, token=token).headers
+    signed = sign(core, method, target, headers, body, token=token).headers
     expected = awscrt_authorization(
         method, target, [("host", HOST), *headers.items()], signed[spec.CONTENT_SHA256], token=token
     )
@@ -76,12 +77,12 @@ def test_equal_to_awscrt(method, path, query, headers, body, with_token):
 @given(methods, text, text, st.dictionaries(amz_names, values, max_size=3), st.binary(max_size=80), st.booleans())
 @example("GET", "a/./b/../c//d/.", "b=1&a-b=2&a=3", {}, b"", False)
 @example("GET", "a/..", "", {}, b"", False)
-def test_equal_to_botocore_where_the_rules_agree(method, path, query, headers, body, with_token):
+def test_equal_to_botocore_where_the_rules_agree(core, method, path, query, headers, body, with_token):
     parts = core.split_url(f"https://{HOST}/{path.replace('?', '').replace('#', '')}")
     query = recoded_query(core.request_target("/", query.replace("#", ""))[2:])
     url = f"https://{HOST}{parts.path}" + (f"?{query}" if query else "")
     token = TOKEN if with_token else None
-    signed = sign(method, url.removeprefix(f"https://{HOST}"), headers, body, token=token)
+    signed = sign(core, method, url.removeprefix(f"https://{HOST}"), headers, body, token=token)
     expected = botocore_canonical_request(method, url, headers, signed.headers[spec.CONTENT_SHA256], token=token)
     if query:
         # botocore sorts by the text before encoding; both are sorted here, so only equal names can differ.
@@ -112,7 +113,7 @@ def test_equal_to_botocore_where_the_rules_agree(method, path, query, headers, b
         ("/%2e%2e/a", "/%252e%252e/a"),
     ],
 )
-def test_canonical_path(path, canonical):
+def test_canonical_path(core, path, canonical):
     assert core.canonical_path(path) == canonical
 
 
@@ -134,28 +135,28 @@ def test_canonical_path(path, canonical):
         ("&a&&", "a="),
     ],
 )
-def test_canonical_query(query, canonical):
+def test_canonical_query(core, query, canonical):
     assert core.canonical_query(query) == canonical
 
 
-def test_percent_alone():
+def test_percent_alone(core):
     """A `%` that starts no escape is a `%`: awscrt refuses it, botocore leaves it, and no two servers agree."""
     assert core.canonical_query("q=100%&r=%zz&s=%4") == "q=100%25&r=%25zz&s=%254"
     assert core.canonical_path("/100%") == "/100%25"
 
 
-def test_canonical_headers():
+def test_canonical_headers(core):
     lines, names = core.canonical_headers([("x-amz-b", " 1   2 "), ("host", "h"), ("x-amz-a", ""), ("x-amz-b", "3")])
     assert lines == "host:h\nx-amz-a:\nx-amz-b:1 2,3\n"
     assert names == "host;x-amz-a;x-amz-b"
 
 
 @pytest.mark.parametrize("make", [bytes, bytearray, memoryview, lambda body: memoryview(body)[::1]])
-def test_bytes_like_bodies(make):
+def test_bytes_like_bodies(core, make):
     assert core.payload_hash(make(b"body")) == core.payload_hash("body") == core.payload_hash(b"body")
 
 
-def test_bodies_that_are_not_contiguous_or_not_flat():
+def test_bodies_that_are_not_contiguous_or_not_flat(core):
     assert core.payload_hash(memoryview(b"b-o-d-y")[::2]) == core.payload_hash(b"body")
     square = memoryview(b"body").cast("B", (2, 2))
     assert core.payload_hash(square) == core.payload_hash(b"body")
@@ -163,7 +164,7 @@ def test_bodies_that_are_not_contiguous_or_not_flat():
     assert core.payload_hash(point) == core.payload_hash(b"b")
 
 
-def test_a_large_body_is_not_copied():
+def test_a_large_body_is_not_copied(core):
     import tracemalloc
 
     body = bytearray(8 << 20)
@@ -174,7 +175,7 @@ def test_a_large_body_is_not_copied():
     assert peak < 1 << 20
 
 
-def test_an_empty_body_is_hashed_too():
+def test_an_empty_body_is_hashed_too(core):
     for body in (None, b"", "", bytearray()):
         assert core.payload_hash(body) == spec.EMPTY_PAYLOAD_HASH
 
@@ -183,7 +184,7 @@ def test_an_empty_body_is_hashed_too():
 
 
 @given(text, text)
-def test_a_target_is_sent_by_urllib3_as_it_is(path, query):
+def test_a_target_is_sent_by_urllib3_as_it_is(core, path, query):
     from urllib3.util.url import _encode_target
 
     try:
@@ -212,18 +213,18 @@ def test_a_target_is_sent_by_urllib3_as_it_is(path, query):
         ("/...", "", "/..."),
     ],
 )
-def test_request_target(path, query, target):
+def test_request_target(core, path, query, target):
     assert core.request_target(path, query) == target
 
 
 @pytest.mark.parametrize("path", ["/.", "/..", "/a/../b", "/a/./b", "/a/.."])
-def test_dot_segments_cannot_be_sent(path):
+def test_dot_segments_cannot_be_sent(core, path):
     with pytest.raises(ValueError, match=r"url: a path segment"):
         core.request_target(path)
 
 
 @pytest.mark.parametrize("path", ["a", "", "/a#b", "/a?b", "/a\nb", "/a\x7f", "/\ud800"])
-def test_paths_that_cannot_be_sent(path):
+def test_paths_that_cannot_be_sent(core, path):
     with pytest.raises(ValueError, match=r"^url: "):
         core.request_target(path)
 
@@ -249,7 +250,7 @@ def test_paths_that_cannot_be_sent(path):
         ("https://h#f?g", ("https", "h", "/", "")),
     ],
 )
-def test_split_url(url, parts):
+def test_split_url(core, url, parts):
     assert core.split_url(url) == parts
 
 
@@ -277,14 +278,14 @@ def test_split_url(url, parts):
         "https://./",
     ],
 )
-def test_urls_that_cannot_be_signed(url):
+def test_urls_that_cannot_be_signed(core, url):
     with pytest.raises(ValueError, match=r"^url: "):
         core.split_url(url)
     with pytest.raises(ValueError, match=r"^url: "):
         core.sign("GET", url, None, None, ACCESS_KEY, SECRET_KEY, None, REGION, "es", 0)
 
 
-def test_no_message_shows_a_url_or_a_secret():
+def test_no_message_shows_a_url_or_a_secret(core):
     for url in ("https://user:wJalrXUtnFEMI@h:x/", "https://user:wJalrXUtnFEMI@h/\n"):
         with pytest.raises(ValueError, match=r"^url: ") as caught:
             core.split_url(url)
@@ -294,7 +295,7 @@ def test_no_message_shows_a_url_or_a_secret():
 # --- signing keys ------------------------------------------------------------------------------------------
 
 
-def test_signing_keys_are_derived_once_and_kept_apart():
+def test_signing_keys_are_derived_once_and_kept_apart(core):
     key = core.signing_key(SECRET_KEY, "20150830", REGION, "es")
     assert core.signing_key(SECRET_KEY, "20150830", REGION, "es") is key
     others = [
@@ -308,13 +309,13 @@ def test_signing_keys_are_derived_once_and_kept_apart():
     assert key.signature("to sign") not in signatures
 
 
-def test_the_cache_of_signing_keys_is_bounded():
+def test_the_cache_of_signing_keys_is_bounded(core):
     for number in range(spec.SIGNING_KEY_CACHE_SIZE * 2):
         core.signing_key(f"EXAMPLEKEY{number}", "20150830", REGION, "es")
     assert core.signing_key.cache_info().currsize <= spec.SIGNING_KEY_CACHE_SIZE
 
 
-def test_a_signing_key_shows_itself_to_nobody():
+def test_a_signing_key_shows_itself_to_nobody(core):
     import copy
     import pickle
 

@@ -6,7 +6,6 @@ from datetime import datetime
 import pytest
 
 from conftest import VECTORS
-from opensearch_sigv4 import core
 
 SUITE = VECTORS / "aws-signing-test-suite" / "v4"
 if not SUITE.is_dir():
@@ -45,7 +44,7 @@ def test_all_applicable_cases_are_there():
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_signing_suite(name):
+def test_signing_suite(core, name):
     case = SUITE / name
     context = json.loads((case / "context.json").read_text())
     credentials = context["credentials"]
@@ -72,7 +71,7 @@ def test_signing_suite(name):
 @pytest.mark.parametrize(
     "quoted", json.loads((VECTORS / "es-error-texts.json").read_text()), ids=lambda quoted: quoted["source"][:60]
 )
-def test_what_live_domains_quoted(quoted):
+def test_what_live_domains_quoted(core, quoted):
     if "wire_path" in quoted:
         assert core.canonical_path(quoted["wire_path"]) == quoted["canonical_path"]
     else:

@@ -21,6 +21,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn
 from weakref import WeakValueDictionary
 
+from . import core
+
 _log = logging.getLogger(__name__)
 
 # botocore's windows, for an object that does not carry its own: refresh behind the callers' backs, then before them.
@@ -28,6 +30,9 @@ _ADVISORY_WINDOW_S = 15 * 60
 _MANDATORY_WINDOW_S = 10 * 60
 # After an attempt that left a refresh due, the credentials at hand are used for this long before the next one.
 _RETRY_INTERVAL_S = 10
+
+# Not monotonic: a Lambda that was frozen wakes up with a monotonic clock that stood still.
+_wall_clock = time.time
 
 # Nothing that could end a header early, and nothing that UTF-8 cannot hold.
 _REFUSED = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
@@ -58,6 +63,8 @@ class CredentialSource:
 
     __slots__ = ("__weakref__",)
 
+    #: What tells at no cost whether the latest snapshot is still the current one; None where that takes asking.
+    kept: core.Kept | None = None
     #: Whether `ready()` can ever answer: False for what has to be asked, and may take its time, on every request.
     keeps = True
 
@@ -584,30 +591,20 @@ class _Default(_Session):
         return _default, (self._profile,)
 
 
-class _Generation:
+class _Generation(NamedTuple):
     """What a RefreshableCredentials held when it was last read, and the times that follow from it."""
 
-    __slots__ = ("expires_at", "expiry", "frozen", "mandatory_at", "refresh_at", "snapshot")
-
-    def __init__(
-        self,
-        frozen: object,
-        expiry: object,
-        snapshot: Snapshot,
-        expires_at: float,
-        advisory_s: float,
-        mandatory_s: float,
-    ) -> None:
-        self.frozen = frozen
-        self.expiry = expiry
-        self.snapshot = snapshot
-        self.expires_at = expires_at
-        self.mandatory_at = expires_at - mandatory_s
-        self.refresh_at = expires_at - advisory_s
+    # The first four are what `core.Kept` reads, in its order.
+    expiry: object
+    frozen: object
+    refresh_at: float
+    snapshot: Snapshot
+    mandatory_at: float
+    expires_at: float
 
 
 # Matches no credentials, and is always expired.
-_NOTHING = _Generation(object(), None, Snapshot("", "", None), -math.inf, 0, 0)
+_NOTHING = _Generation(None, object(), -math.inf, Snapshot("", "", None), -math.inf, -math.inf)
 
 
 class _Refreshable(_Source):
@@ -618,7 +615,8 @@ class _Refreshable(_Source):
     and only when the credentials have expired does its failure become theirs.
     """
 
-    __slots__ = ("_attempted_at", "_clock", "_generation", "_time_fetcher")
+    __slots__ = ("_attempted_at", "_clock", "_time_fetcher", "kept")
+    kept: core.Kept
 
     def __init__(self, credentials: Any, botocore: Any) -> None:
         super().__init__(credentials)
@@ -627,25 +625,16 @@ class _Refreshable(_Source):
         self._clock: Callable[[], float] = (
             _wall_clock if fetcher is botocore._local_now else lambda: float(fetcher().timestamp())
         )
-        self._generation = _NOTHING
+        self.kept = core.Kept(credentials, self._clock, _NOTHING)
         self._attempted_at = -math.inf
         # Raise AttributeError here rather than in the middle of a request.
         _ = credentials._frozen_credentials, credentials._expiry_time
 
     def snapshot(self) -> Snapshot:
-        generation = self._generation
-        credentials = self._credentials
-        # botocore publishes the keys before their expiry, so a new expiry never meets old keys when it is read first.
-        if (
-            credentials._expiry_time is generation.expiry
-            and credentials._frozen_credentials is generation.frozen
-            and self._clock() < generation.refresh_at
-        ):
-            return generation.snapshot
-        while True:
+        snapshot: Snapshot | None = self.kept.current()
+        while snapshot is None:
             snapshot = self._renewed(wait=True)
-            if snapshot is not None:
-                return snapshot
+        return snapshot
 
     def ready(self) -> Snapshot | None:
         return self._renewed(wait=False)
@@ -654,7 +643,7 @@ class _Refreshable(_Source):
         with self._lock:
             flight, starts = self._flight, self._flight is None
             # During a refresh botocore's attributes may be of two generations; the kept one is whole.
-            generation = self._read_generation() if starts else self._generation
+            generation = self._read_generation() if starts else self.kept.generation
             now = self._clock()
             valid = now < generation.expires_at
             if now < generation.refresh_at:
@@ -679,25 +668,27 @@ class _Refreshable(_Source):
     def _read_generation(self) -> _Generation:
         credentials = self._credentials
         expiry, frozen = credentials._expiry_time, credentials._frozen_credentials
-        generation = self._generation
+        generation: _Generation = self.kept.generation
         if expiry is generation.expiry and frozen is generation.frozen:
             return generation
-        self._generation = _NOTHING
+        self.kept.generation = _NOTHING
         if frozen is None:
             return _NOTHING
         expires_at = math.inf
         if expiry is not None:
             expires_at = self._clock() + (expiry - self._time_fetcher()).total_seconds()
         if self._clock() < expires_at:  # else what it holds may be a placeholder, and need not be valid
-            self._generation = _Generation(
-                frozen,
+            generation = _Generation(
                 expiry,
+                frozen,
+                expires_at - getattr(credentials, "_advisory_refresh_timeout", _ADVISORY_WINDOW_S),
                 self._settle(_read(frozen)),
+                expires_at - getattr(credentials, "_mandatory_refresh_timeout", _MANDATORY_WINDOW_S),
                 expires_at,
-                getattr(credentials, "_advisory_refresh_timeout", _ADVISORY_WINDOW_S),
-                getattr(credentials, "_mandatory_refresh_timeout", _MANDATORY_WINDOW_S),
             )
-        return self._generation
+            self.kept.generation = generation
+            return generation
+        return _NOTHING
 
     def _start(self, flight: _Flight, wait: bool) -> None:
         """Refresh in a thread; where none can be started any more, here, if the caller may wait."""
@@ -734,7 +725,7 @@ class _Refreshable(_Source):
         frozen = self._credentials._frozen_credentials
         for secret in filter(None, (frozen.access_key, frozen.secret_key, frozen.token) if frozen else ()):
             text = text.replace(secret, "REDACTED")
-        remaining_s = self._generation.expires_at - self._clock()
+        remaining_s = self.kept.generation.expires_at - self._clock()
         _log.warning(
             "refreshing the credentials failed (%s: %s); %s",
             type(error).__name__,
@@ -752,8 +743,3 @@ class _Refreshable(_Source):
         lock = getattr(self._credentials, "_refresh_lock", None)
         if lock is not None and lock.locked():
             self._credentials._refresh_lock = threading.Lock()
-
-
-def _wall_clock() -> float:
-    # Not monotonic: a Lambda that was frozen wakes up with a monotonic clock that stood still.
-    return time.time()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import time
 from collections.abc import Iterable, Mapping
@@ -18,7 +17,7 @@ from .endpoint import parse_host
 Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 
 
-class SigV4Signer:
+class SigV4Signer(core.RequestSigner):
     """Sign requests for Amazon OpenSearch Service or Serverless with AWS Signature Version 4.
 
     Args:
@@ -59,72 +58,25 @@ class SigV4Signer:
         signed_headers: Iterable[str] = (),
         unsigned_payload: bool = False,
     ) -> None:
-        if region is not None:
-            _check_scope_part("region", region)
-        _check_scope_part("service", service)
-        self._source = source_of(credentials)
-        self._region = region
-        self._service = service
-        self._further_headers = _further_headers(signed_headers)
-        self._unsigned_payload = bool(unsigned_payload)
-
-    @property
-    def region(self) -> str | None:
-        """The region given; None where each URL's host name, the environment or the profile decides."""
-        return self._region
-
-    @property
-    def service(self) -> str:
-        """The service given."""
-        return self._service
+        region = None if region is None else _scope_part("region", region)
+        service = _scope_part("service", service)
+        super().__init__(
+            source_of(credentials),
+            time.time,
+            region,
+            service,
+            _further_headers(signed_headers),
+            bool(unsigned_payload),
+        )
 
     @property
     def credentials(self) -> Any:
         """The credentials as given; None is botocore's default chain."""
-        return self._source.original
-
-    @property
-    def source(self) -> CredentialSource:
-        """Where each request's credentials come from."""
-        return self._source
+        return self.source.original
 
     def signs(self, name: str) -> bool:
         """Whether a header of this lower-case name is signed where a request has it."""
-        return name == "host" or name.startswith(spec.SIGNED_PREFIX) or name in self._further_headers
-
-    def sign(
-        self,
-        method: str,
-        url: str,
-        body: object = None,
-        headers: Headers | None = None,
-        *,
-        at: datetime | None = None,
-    ) -> dict[str, str]:
-        """Sign one request and return the headers to set on it, and only those.
-
-        Args:
-            method: signed in upper case; send it so.
-            url: absolute, as it is sent. Spaces and non-ASCII characters, which nobody can send raw, are
-                signed percent-encoded as UTF-8; a fragment is never sent, so never signed.
-            body: None, str (UTF-8) or any bytes-like object: the bytes as they are sent, compressed if so.
-            headers: the request's own, a mapping or pairs. A `Host` there is the host signed; every `x-amz-*`
-                there is signed, an `X-Amz-Content-SHA256` is taken for the payload's hash.
-            at: an aware datetime, for tests and replays; None is now.
-
-        Returns:
-            `Authorization`, `X-Amz-Date`, `X-Amz-Security-Token` where the credentials have a token, and
-            `X-Amz-Content-SHA256` unless `headers` has one.
-
-        Raises:
-            TypeError: an argument of the wrong type.
-            ValueError: a control character or a lone surrogate, a naive `at`, a URL that is not absolute, or
-                no region to be found. No message holds a value.
-            botocore.exceptions.BotoCoreError: what the credentials raise when there are none, as it is.
-
-        Thread-safety: any number of threads at once.
-        """
-        return self._sign(method, url, body, headers, at).headers
+        return name == "host" or name.startswith(spec.SIGNED_PREFIX) or name in self.further_headers
 
     def explain(
         self,
@@ -142,7 +94,7 @@ class SigV4Signer:
         >>> signer.explain("GET", "https://localhost/a b").canonical_request.splitlines()[1]
         '/a%2520b'
         """
-        signature = self._sign(method, url, body, headers, at)
+        signature = self.signature(method, url, body, headers, at)
         return Explanation(
             canonical_request=signature.canonical_request,
             string_to_sign=signature.string_to_sign,
@@ -151,49 +103,42 @@ class SigV4Signer:
             headers=signature.headers,
         )
 
-    def _sign(
-        self, method: str, url: str, body: object, headers: Headers | None, at: datetime | None
-    ) -> core.Signature:
-        region = self._region or self._region_of(url)
-        timestamp = int(time.time()) if at is None else _timestamp(at)
-        snapshot = self._source.snapshot()
-        return core.sign(
-            method,
-            url,
-            body,
-            headers,
-            snapshot.access_key,
-            snapshot.secret_key,
-            snapshot.token,
-            region,
-            self._service,
-            timestamp,
-            self._further_headers,
-            self._unsigned_payload,
-        )
-
-    def _region_of(self, url: str) -> str:
+    def region_of(self, url: str) -> str:
+        """The region to sign for where none was given: the host name's, else that of the environment or profile."""
         host = core.split_url(url).host
         endpoint = parse_host(host)
-        return endpoint.region if endpoint else region_from(self._source, host)
+        return endpoint.region if endpoint else region_from(self.source, host)
 
     def with_region(self, region: str) -> SigV4Signer:
         """A signer for one region that shares everything else with this one."""
-        _check_scope_part("region", region)
-        signer = self.__copy__()
-        signer._region = region
-        return signer
+        return self._copy(_scope_part("region", region))
+
+    def _copy(self, region: str | None) -> SigV4Signer:
+        return _restored(
+            type(self), vars(self), self.source, region, self.service, self.further_headers, self.unsigned_payload
+        )
 
     def __repr__(self) -> str:
-        return f"SigV4Signer(region={self._region!r}, service={self._service!r})"
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> SigV4Signer:
-        return self.__copy__()
+        return f"SigV4Signer(region={self.region!r}, service={self.service!r})"
 
     def __copy__(self) -> SigV4Signer:
-        copy = object.__new__(type(self))
-        copy.__dict__.update(self.__dict__)
-        return copy
+        return self._copy(self.region)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> SigV4Signer:
+        return self._copy(self.region)
+
+    def __reduce__(self) -> Any:
+        fields = self.source, self.region, self.service, self.further_headers, self.unsigned_payload
+        return _restored, (type(self), vars(self), *fields)
+
+
+def _restored(
+    kind: type[SigV4Signer], attributes: dict[str, Any], source: CredentialSource, *fields: Any
+) -> SigV4Signer:
+    signer = kind.__new__(kind)
+    core.RequestSigner.__init__(signer, source, time.time, *fields)
+    vars(signer).update(attributes)
+    return signer
 
 
 @dataclass(frozen=True, repr=False)
@@ -241,8 +186,7 @@ def region_from(source: CredentialSource, host: str) -> str:
             f"region: the host {host!r} does not tell its region, and neither AWS_REGION, AWS_DEFAULT_REGION nor "
             "the profile names one; pass region="
         )
-    _check_scope_part("region", region)
-    return region
+    return _scope_part("region", region)
 
 
 def _further_headers(names: Iterable[str]) -> frozenset[str]:
@@ -263,18 +207,11 @@ def _further_headers(names: Iterable[str]) -> frozenset[str]:
     return frozenset(further)
 
 
-def _check_scope_part(argument: str, text: object) -> None:
+def _scope_part(argument: str, text: object) -> str:
     if not isinstance(text, str):
         raise TypeError(f"{argument}: str is needed, not {type(text).__name__}")
     if not text:
         raise ValueError(f"{argument}: it cannot be empty")
     if spec.SCOPE_PART.fullmatch(text) is None:
         raise ValueError(f"{argument}: only letters, digits, '-', '_' and '.' are allowed")
-
-
-def _timestamp(at: datetime) -> int:
-    if not isinstance(at, datetime):
-        raise TypeError(f"at: an aware datetime is needed, not {type(at).__name__}")
-    if at.utcoffset() is None:
-        raise ValueError("at: a naive datetime is ambiguous; give it a time zone")
-    return math.floor(at.timestamp())
+    return str.__str__(text)  # the text itself also of an enum's member, which would be formatted as something else

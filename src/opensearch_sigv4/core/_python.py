@@ -8,7 +8,8 @@ Rules, tables and their sources are in `spec`.
 import hashlib
 import hmac
 import time
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote_to_bytes
@@ -226,11 +227,31 @@ def canonical_request(
     return f"{method}\n{path}\n{query}\n{header_lines}\n{signed_headers}\n{payload_hash}"
 
 
+def hash_paths() -> tuple[str, ...]:
+    """The ways to compute SHA-256 that can run here, the fastest first."""
+    return ("openssl",)
+
+
+def hash_path() -> str:
+    """The way that is in use."""
+    return "openssl"
+
+
+def select_hash_path(path: str) -> None:
+    """Use another way. For the start of a process and for tests: nothing may be signing meanwhile.
+
+    Raises:
+        ValueError: a way that is not among `hash_paths()`.
+    """
+    if path not in hash_paths():
+        raise ValueError(f"no way to compute SHA-256 is called {path!r} here; there are: {', '.join(hash_paths())}")
+
+
 # --- step 3: the string to sign ----------------------------------------------------------------------------
 
 
-def format_amz_date(timestamp: int) -> str:
-    """`YYYYMMDDTHHMMSSZ` of a Unix time in whole seconds."""
+def format_amz_date(timestamp: float) -> str:
+    """`YYYYMMDDTHHMMSSZ` of a Unix time in seconds, whose fraction is dropped."""
     return time.strftime(spec.AMZ_DATE_FORMAT, time.gmtime(timestamp))
 
 
@@ -249,6 +270,7 @@ class SigningKey:
     __slots__ = ("_key", "credential_scope")
 
     def __init__(self, secret_key: str, day: str, region: str, service: str) -> None:
+        check_key_parts(secret_key, day, region, service)
         key = (spec.KEY_PREFIX + secret_key).encode()
         for part in (day, region, service, spec.TERMINATOR):
             key = hmac.digest(key, part.encode(), "sha256")
@@ -285,7 +307,7 @@ def sign(
     token: str | None,
     region: str,
     service: str,
-    timestamp: int,
+    timestamp: float,
     further_headers: Set[str] = frozenset(),
     unsigned_payload: bool = False,
 ) -> Signature:
@@ -352,6 +374,147 @@ def sign(
     return Signature(set_headers, request, to_sign, key.credential_scope, signed_headers)
 
 
+class RequestSigner:
+    """What signs requests: a source of credentials, a clock, and what all its signatures have in common."""
+
+    __slots__ = ("_clock", "_further_headers", "_region", "_service", "_source", "_unsigned_payload")
+
+    def __init__(
+        self,
+        source: Any,
+        clock: Callable[[], float],
+        region: str | None,
+        service: str,
+        further_headers: Set[str],
+        unsigned_payload: bool,
+    ) -> None:
+        self._source = source
+        self._clock = clock
+        self._region = region
+        self._service = service
+        self._further_headers = further_headers
+        self._unsigned_payload = unsigned_payload
+
+    @property
+    def source(self) -> Any:
+        return self._source
+
+    @property
+    def region(self) -> str | None:
+        return self._region
+
+    @property
+    def service(self) -> str:
+        return self._service
+
+    @property
+    def further_headers(self) -> Set[str]:
+        return self._further_headers
+
+    @property
+    def unsigned_payload(self) -> bool:
+        return self._unsigned_payload
+
+    def region_of(self, url: str) -> str:
+        """The region to sign for where none was given."""
+        raise NotImplementedError
+
+    def sign(
+        self,
+        method: str,
+        url: str,
+        body: object = None,
+        headers: Mapping[str, str] | Iterable[tuple[str, str]] | None = None,
+        *,
+        at: datetime | None = None,
+    ) -> dict[str, str]:
+        """Sign one request and return the headers to set on it, and only those.
+
+        Args:
+            method: signed in upper case; send it so.
+            url: absolute, as it is sent. Spaces and non-ASCII characters, which nobody can send raw, are
+                signed percent-encoded as UTF-8; a fragment is never sent, so never signed.
+            body: None, str (UTF-8) or any bytes-like object: the bytes as they are sent, compressed if so.
+            headers: the request's own, a mapping or pairs. A `Host` there is the host signed; every `x-amz-*`
+                there is signed, an `X-Amz-Content-SHA256` is taken for the payload's hash.
+            at: an aware datetime, for tests and replays; None is now.
+
+        Returns:
+            `Authorization`, `X-Amz-Date`, `X-Amz-Security-Token` where the credentials have a token, and
+            `X-Amz-Content-SHA256` unless `headers` has one.
+
+        Raises:
+            TypeError: an argument of the wrong type.
+            ValueError: a control character or a lone surrogate, a naive `at`, a URL that is not absolute, or
+                no region to be found. No message holds a value.
+            botocore.exceptions.BotoCoreError: what the credentials raise when there are none, as it is.
+
+        Thread-safety: any number of threads at once.
+        """
+        return self.signature(method, url, body, headers, at).headers
+
+    def signature(
+        self,
+        method: str,
+        url: str,
+        body: object,
+        headers: Mapping[str, str] | Iterable[tuple[str, str]] | None,
+        at: datetime | None,
+    ) -> Signature:
+        """Sign one request with the credentials and, unless `at` says another, at the time of this call."""
+        region = self.region_of(url) if self._region is None else self._region
+        timestamp = self._clock() if at is None else timestamp_of(at)
+        access_key, secret_key, token = self._source.snapshot()
+        return sign(
+            method,
+            url,
+            body,
+            headers,
+            access_key,
+            secret_key,
+            token,
+            region,
+            self._service,
+            timestamp,
+            self._further_headers,
+            self._unsigned_payload,
+        )
+
+
+def timestamp_of(at: datetime) -> float:
+    """The Unix time of an aware datetime."""
+    if not isinstance(at, datetime):
+        raise TypeError(f"at: an aware datetime is needed, not {type(at).__name__}")
+    if at.utcoffset() is None:
+        raise ValueError("at: a naive datetime is ambiguous; give it a time zone")
+    return at.timestamp()
+
+
+class Kept:
+    """Credentials of botocore's that are refreshed now and then, and the generation of them that was read last."""
+
+    __slots__ = ("_clock", "_credentials", "generation")
+
+    def __init__(self, credentials: Any, clock: Callable[[], float], generation: Any) -> None:
+        self._credentials = credentials
+        self._clock = clock
+        #: A tuple of botocore's expiry and frozen credentials, the time when a refresh is due, the snapshot, and more.
+        self.generation = generation
+
+    def current(self) -> Any:
+        """The generation's snapshot; None if botocore holds another one by now or a refresh is due."""
+        expiry, frozen, refresh_at, snapshot, *_ = self.generation
+        credentials = self._credentials
+        # botocore publishes the keys before their expiry, so a new expiry never meets old keys when it is read first.
+        if (
+            credentials._expiry_time is expiry
+            and credentials._frozen_credentials is frozen
+            and self._clock() < refresh_at
+        ):
+            return snapshot
+        return None
+
+
 # --- what is checked, and how it is said (never with the value: it may be a secret) -------------------------
 
 
@@ -369,6 +532,12 @@ def _pairs(headers: Mapping[str, str] | Iterable[tuple[str, str]] | None) -> Ite
             raise ValueError("headers: a name that is not an HTTP token")
         _check_text(f"header {name}", value)
         yield name, value
+
+
+def check_key_parts(secret_key: object, day: object, region: object, service: object) -> None:
+    """Raise TypeError or ValueError for what no signing key is made of."""
+    for argument, text in (("secret_key", secret_key), ("day", day), ("region", region), ("service", service)):
+        _check_text(argument, text)
 
 
 def _check_text(argument: str, text: object) -> None:
