@@ -137,7 +137,7 @@ def in_turn(asked, count, *request):
 
 def timed(run, batches, budget_s):
     """Time `run(batch)` over batches drawn from an iterator until `budget_s` is used, and return
-    (Sample, last batch, what `run` returned for it).
+    (Sample, what `run` returned for the last).
 
     Drawing a batch is not timed, so an iterator can make its requests anew. The garbage collector runs as it does in
     production; what the batches before left behind is collected first.
@@ -154,7 +154,7 @@ def timed(run, batches, budget_s):
         calls += len(batch)
         if wall >= budget_s:
             break
-    return Sample(wall / calls * 1e6, cpu / calls * 1e6, calls), batch, result
+    return Sample(wall / calls * 1e6, cpu / calls * 1e6, calls), result
 
 
 def summary(samples):
