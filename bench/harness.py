@@ -11,11 +11,12 @@ import json
 import multiprocessing
 import os
 import platform
+import signal
 import ssl
 import statistics
 import time
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -87,18 +88,27 @@ class Worker:
 
 
 def _serve(pipe, setup, args, env):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the bench closes the pipe when it is interrupted
     os.environ.update(env)
-    try:
-        function = setup(*args)
-        pipe.send(("ready", None))
+    with suppress(EOFError, ConnectionError):  # the bench has closed its end
+        try:
+            function = setup(*args)
+        except Unavailable as reason:
+            pipe.send(("unavailable", str(reason)))
+            return
+        except Exception:
+            pipe.send(("error", traceback.format_exc()))
+            return
+        pipe.send(("value", None))
         while True:
-            pipe.send(("value", function(*pipe.recv())))
-    except (EOFError, BrokenPipeError):
-        return
-    except Unavailable as reason:
-        pipe.send(("unavailable", str(reason)))
+            pipe.send(_outcome(function, pipe.recv()))
+
+
+def _outcome(function, request):
+    try:
+        return "value", function(*request)
     except Exception:
-        pipe.send(("error", traceback.format_exc()))
+        return "error", traceback.format_exc()
 
 
 @contextmanager
