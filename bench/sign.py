@@ -8,6 +8,7 @@ bench/README.md.
 """
 
 import hashlib
+import inspect
 import io
 import itertools
 import re
@@ -127,7 +128,9 @@ def _ours(case, backend):
     import opensearch_sigv4
 
     if opensearch_sigv4.backend != backend:
-        raise harness.Unavailable(f"opensearch_sigv4.backend is {opensearch_sigv4.backend!r} here")
+        raise harness.Unavailable(
+            f"opensearch_sigv4.backend is {opensearch_sigv4.backend!r}, not {backend!r} (is the extension built?)"
+        )
     sign = opensearch_sigv4.SigV4Signer(_refreshable(case), REGION, SERVICE).sign
 
     def sign_all(requests):
@@ -154,6 +157,8 @@ def ours_python(case):
 def opensearch_py(case):
     from opensearchpy.helpers.signer import AWSV4Signer
 
+    if "headers" not in inspect.signature(AWSV4Signer.sign).parameters:
+        raise harness.Unavailable("this version's AWSV4Signer.sign takes no headers")
     signer = AWSV4Signer(_refreshable(case), REGION, SERVICE)
 
     def sign_all(requests):
@@ -400,13 +405,18 @@ def sha256_blocks(length):
 
 
 def floor_blocks(case):
-    """The SHA-256 blocks that nobody who signs this request can leave out, whatever he keeps from one to the next.
+    """The SHA-256 blocks of this request for a signer that keeps its key from one request to the next, and no more.
 
-    The body, unless it is empty (its hash is a constant); the canonical request; and the HMAC of the string to sign,
-    where hash states that have absorbed the inner and outer key pad (one block each) can be kept with the key, so that
-    there remain the string to sign and, outside, the 32 bytes of the inner digest: one block. The lengths are those of
-    the request with the headers that ours signs. A cold key is four HMACs of short texts, each of two key pads, one
-    inner and one outer block, and then the key pads of the new key itself: 4 * 4 + 2.
+    The body, unless it is empty (its hash is a constant); the canonical request; and the HMAC of the string to sign.
+    Of that one the inner and outer key pad, one block each, are absorbed when the key is made; there remain the string
+    to sign and, outside, the 32 bytes of the inner digest. The key pads being whole blocks, what follows them is padded
+    as if it stood alone. The lengths are those of the request with the headers that ours signs.
+
+    A cold key is four HMACs of short texts, each of two key pads, one inner and one outer block, and then the two key
+    pads of the new key itself: 4 * 4 + 2.
+
+    A signer that kept hash states of requests could save two blocks more: the canonical request's first, up to the
+    host, and within one second the first of the string to sign. Hence the tolerance in `problems`.
     """
     from botocore.credentials import Credentials
 
@@ -511,15 +521,18 @@ def targets(cases):
 def targets_table(targets, *, markdown):
     lines = []
     for what, ratio, target, aim in targets:
-        more_is_better = aim > target
-        if ratio is None:
-            reached = "not measured"
-        elif round(ratio, 2) == aim or (ratio > aim) == more_is_better:
-            reached = "aim"
-        else:
-            reached = "target" if (ratio > target) == more_is_better else "missed"
-        lines.append([what, "-" if ratio is None else f"{ratio:.2f}", f"{target:g}", f"{aim:g}", reached])
+        measured = "-" if ratio is None else f"{ratio:.3f}"
+        lines.append([what, measured, f"{target:g}", f"{aim:g}", reached(ratio, target, aim)])
     return harness.table(["ratio of wall minima", "measured", "target", "aim", "reached"], lines, markdown=markdown)
+
+
+def reached(ratio, target, aim):
+    if ratio is None:
+        return "not measured"
+    if aim > target:
+        return "aim" if ratio >= aim else "target" if ratio >= target else "missed"
+    # To two digits: nobody hashes in less time than hashing takes.
+    return "aim" if round(ratio, 2) <= aim else "target" if ratio <= target else "missed"
 
 
 def problems(cases, threads, *, timed):
