@@ -177,6 +177,11 @@ def summary(samples):
     }
 
 
+def busy(results):
+    """The rows of one thread in {row: summary} whose best round waited for a core: over 1.1 of its CPU time."""
+    return [row for row, result in results.items() if result["wall_us"]["min"] > 1.1 * result["cpu_us"]["min"]]
+
+
 def _min_and_median(values):
     return {"min": min(values), "median": statistics.median(values)}
 

@@ -43,6 +43,8 @@ HASHLIB = "hashlib alone"
 FLOOR = "sha floor"
 
 THREADS = (1, 2, 4)
+# Ours under this part of the floor is a mistake of the bench or the signer.
+LEAST_OF_FLOOR = 0.9
 # A batch of requests is made, then signed: few enough that their bodies stay in the core's own cache, where a body that
 # was just serialised is too.
 _BATCH_MAX_CALLS = 256
@@ -475,14 +477,19 @@ def rows_of(case):
 
 def case_table(results, *, markdown):
     base = next(row for row in OURS if row in results)
-    header = ["us per signature", "wall min", "median", "CPU min", "median", f"/ {base}", "correct"]
+    header = ["us per signature", "CPU min", "median", "wall min", "median", f"CPU / {base}", "correct"]
     lines = []
     for row, result in results.items():
-        wall, cpu = result["wall_us"], result["cpu_us"]
-        times = [wall["min"], wall["median"], cpu["min"], cpu["median"]]
-        ratio = wall["min"] / results[base]["wall_us"]["min"]
+        cpu, wall = result["cpu_us"], result["wall_us"]
+        times = [cpu["min"], cpu["median"], wall["min"], wall["median"]]
+        ratio = cpu["min"] / results[base]["cpu_us"]["min"]
         lines.append([row, *(f"{us:.2f}" for us in times), f"{ratio:.2f}", result["correct"]])
     return harness.table(header, lines, markdown=markdown)
+
+
+def print_if_busy(results):
+    if rows := harness.busy(results):
+        print(f"\nNOTE: THE MACHINE WAS BUSY: do not use these wall times ({', '.join(rows)})")
 
 
 def threads_table(results, *, markdown):
@@ -500,12 +507,16 @@ def threads_table(results, *, markdown):
 
 
 def targets(cases):
-    """[(what, ratio or None, at least, aim)]: the rows of DESIGN.md's table that concern `sign`, of the wall minima."""
+    """[(what, ratio or None, at least, aim)]: the rows of DESIGN.md's table that concern `sign`.
+
+    Of CPU minima. A row here is one thread that never waits, so wall time adds only what other programs took: on a
+    busy machine one call of 3 ms lost 8 ms in every round, and hashing alone came out slower than hashing and signing.
+    """
 
     def ratio(case, above, below):
         results = cases[case]
         if above in results and below in results:
-            return results[above]["wall_us"]["min"] / results[below]["wall_us"]["min"]
+            return results[above]["cpu_us"]["min"] / results[below]["cpu_us"]["min"]
         return None
 
     return [
@@ -518,12 +529,13 @@ def targets(cases):
     ]
 
 
-def targets_table(targets, *, markdown):
+def targets_table(targets, *, judged, markdown):
     lines = []
     for what, ratio, target, aim in targets:
         measured = "-" if ratio is None else f"{ratio:.3f}"
-        lines.append([what, measured, f"{target:g}", f"{aim:g}", reached(ratio, target, aim)])
-    return harness.table(["ratio of wall minima", "measured", "target", "aim", "reached"], lines, markdown=markdown)
+        verdict = reached(ratio, target, aim) if judged else "not judged"
+        lines.append([what, measured, f"{target:g}", f"{aim:g}", verdict])
+    return harness.table(["ratio of CPU minima", "measured", "target", "aim", "reached"], lines, markdown=markdown)
 
 
 def reached(ratio, target, aim):
@@ -531,20 +543,24 @@ def reached(ratio, target, aim):
         return "not measured"
     if aim > target:
         return "aim" if ratio >= aim else "target" if ratio >= target else "missed"
-    # To two digits: nobody hashes in less time than hashing takes.
+    # What ours is compared with here is part of what ours does.
+    if ratio < LEAST_OF_FLOOR:
+        return "IMPOSSIBLE"
     return "aim" if round(ratio, 2) <= aim else "target" if ratio <= target else "missed"
 
 
-def problems(cases, threads, *, timed):
-    """What makes the exit status 1: a wrong signature; with `timed`, one faster than its hashing could be."""
+def problems(cases, threads, *, judged):
+    """What makes the exit status 1: a wrong signature; if times are judged, one faster than its hashing could be."""
     found = []
     for case, results in itertools.chain(cases.items(), threads.items()):
         found += [f"WRONG: {row}, {case}" for row, result in results.items() if result["correct"] == "WRONG"]
-    for case, results in cases.items() if timed else ():
-        floor = results[FLOOR]["wall_us"]["min"]
+    for case, results in cases.items() if judged else ():
         for row in OURS:
-            if row in results and results[row]["wall_us"]["min"] < 0.9 * floor:
-                found.append(f"ERROR: {row}, {case}: under 0.9 of the {FLOOR}; the bench or the signer is wrong")
+            for least in (FLOOR, HASHLIB):
+                if row in results and least in results:
+                    ratio = results[row]["cpu_us"]["min"] / results[least]["cpu_us"]["min"]
+                    if ratio < LEAST_OF_FLOOR:
+                        found.append(f"ERROR: {row}, {case}: {ratio:.2f} of {least}: the bench or the signer is wrong")
     return found
 
 
@@ -569,16 +585,18 @@ def main():
             cases[case] = measure_case(asked, case, rounds, budget_s)
             print(f"\n{case} ({floor_blocks(case)} SHA-256 blocks)\n")
             print(case_table(cases[case], markdown=options.markdown))
+            print_if_busy(cases[case])
             if case.cold:
                 print("\nnot measured: opensearch-py, botocore (no time to set; they derive the key each time anyway)")
         for case in (MAIN, LARGE):
             asked = {row: worker for row, worker in workers.items() if row != FLOOR}
             threads[case] = measure_threads(asked, case, rounds, budget_s)
             print(f"\n{case}, threads\n\n{threads_table(threads[case], markdown=options.markdown)}")
+            print_if_busy({row: result[1] for row, result in threads[case].items()})
 
     print(f"\ntargets: {MAIN}, unless it says otherwise\n")
-    print(targets_table(targets(cases), markdown=options.markdown))
-    found = problems(cases, threads, timed=not options.quick)
+    print(targets_table(targets(cases), judged=not options.quick, markdown=options.markdown))
+    found = problems(cases, threads, judged=not options.quick)
     print("", *(found or ["every signature checked is correct"]), sep="\n")
     if options.json:
         harness.write_json(options.json, as_json(machine, versions, notes, cases, threads, found))

@@ -48,17 +48,41 @@ def test_a_wrong_signature_is_seen(sign, row):
     for name, value in signed.items():
         assert not sign.correct(row, case, number, {**signed, name: value[:-2] + ("0Z" if value[-2] != "0" else "1Z")})
     results = {"correct": sign.verdict(row, case, [(number, signed), (number + 1, signed)])}
-    assert sign.problems({}, {case: {row: results}}, timed=True) == [f"WRONG: {row}, {case}"]
+    assert sign.problems({}, {case: {row: results}}, judged=True) == [f"WRONG: {row}, {case}"]
 
 
 def test_a_signature_faster_than_its_hashing_is_seen(sign):
     def result(us):
-        return {"wall_us": {"min": us, "median": us}, "correct": "yes"}
+        return {"cpu_us": {"min": us, "median": us}, "correct": "yes"}
 
     cases = {sign.MAIN: {"ours (python)": result(0.89), "ours (cython)": result(0.91), "sha floor": result(1.0)}}
-    (problem,) = sign.problems(cases, {}, timed=True)
+    (problem,) = sign.problems(cases, {}, judged=True)
     assert problem.startswith("ERROR: ours (python)")
-    assert sign.problems(cases, {}, timed=False) == []
+    assert sign.problems(cases, {}, judged=False) == []
+    large = {sign.LARGE: {"ours (python)": result(0.28), "hashlib alone": result(1.0), "sha floor": result(0.3)}}
+    assert "hashlib alone" in sign.problems(large, {}, judged=True)[0]
+
+
+def test_what_cannot_be_is_not_reached(sign):
+    assert [sign.reached(ratio, 1.03, 1.0) for ratio in (0.28, 1.004, 1.02, 1.035)] == [
+        "IMPOSSIBLE",
+        "aim",
+        "target",
+        "missed",
+    ]
+    assert [sign.reached(ratio, 35, 50) for ratio in (None, 34.9, 35, 50)] == [
+        "not measured",
+        "missed",
+        "target",
+        "aim",
+    ]
+
+
+def test_wall_time_of_a_busy_machine_is_named(sign):
+    def result(wall_us):
+        return {"wall_us": {"min": wall_us}, "cpu_us": {"min": 3.0}}
+
+    assert sign.harness.busy({"a": result(3.1), "b": result(11.0)}) == ["b"]
 
 
 def test_the_blocks_of_a_message(sign):
