@@ -42,6 +42,7 @@ ctypedef struct Span:
 ctypedef struct Header:
     Span name
     Span value
+    bint is_ours  # the name is in lower case already
 
 
 # What `_read` found out about a plain request: all that its canonical form is written from.
@@ -106,7 +107,7 @@ cdef Span _stripped(Span value) noexcept nogil
 
 # Append to the buffer and return its new end.
 cdef char *_put(char *out, const char *text, Py_ssize_t size) noexcept nogil
-cdef char *_put_lower(char *out, Span name) noexcept nogil
+cdef char *_put_name(char *out, const Header *header) noexcept nogil
 cdef char *_put_trimmed(char *out, Span value) noexcept nogil
 cdef char *_put_escaped(char *out, uint8_t byte) noexcept nogil
 cdef char *_put_encoded(char *out, const char *text, Py_ssize_t size, const uint8_t *kept) noexcept nogil
@@ -137,7 +138,7 @@ cdef bint _read_url(Request *request, Span url) noexcept nogil
 cdef bint _read_headers(Request *request, object headers, bint with_token, object further) except -1
 cdef bint _read_header(Request *request, object name, object value, bint with_token, object further) except -1
 # Keep the headers sorted; False for a name that is there already, or one too many.
-cdef bint _insert(Request *request, Span name, Span value) noexcept nogil
+cdef bint _insert(Request *request, Span name, Span value, bint is_ours) noexcept nogil
 cdef int _compare_names(Span left, Span right) noexcept nogil
 cdef bint _is_named(Span name, const char *lower, Py_ssize_t size) noexcept nogil
 
@@ -151,7 +152,7 @@ cdef class Kept:
     cdef object _clock
     cdef public object generation
 
-    cdef object _current(self)
+    cdef object _current(self, object now)
 
 
 # What signs requests: a source of credentials, a clock, and what all its signatures have in common.

@@ -111,8 +111,11 @@ cdef inline char *_put(char *out, const char *text, Py_ssize_t size) noexcept no
     return out + size
 
 
-cdef inline char *_put_lower(char *out, Span name) noexcept nogil:
+cdef inline char *_put_name(char *out, const Header *header) noexcept nogil:
+    cdef Span name = header.name
     cdef Py_ssize_t at
+    if header.is_ours:
+        return _put(out, name.text, name.size)
     for at in range(name.size):
         out[at] = _LOWER[<uint8_t>name.text[at]]
     return out + name.size
@@ -610,7 +613,7 @@ cdef inline bint _is_named(Span name, const char *lower, Py_ssize_t size) noexce
     return True
 
 
-cdef bint _insert(Request *request, Span name, Span value) noexcept nogil:
+cdef bint _insert(Request *request, Span name, Span value, bint is_ours) noexcept nogil:
     cdef int at = request.count
     cdef int order
     if at == _MAX_HEADERS:
@@ -625,6 +628,7 @@ cdef bint _insert(Request *request, Span name, Span value) noexcept nogil:
         at -= 1
     request.headers[at].name = name
     request.headers[at].value = value
+    request.headers[at].is_ours = is_ours
     request.count += 1
     # A name stands twice in the canonical request, with a separator or two behind it, and once more in Authorization.
     request.size += 2 * name.size + value.size + 3
@@ -656,9 +660,9 @@ cdef bint _read_header(Request *request, object name, object value, bint with_to
             return True
         elif with_token and _is_named(name_span, b"x-amz-security-token", 20):
             return True
-        return _insert(request, name_span, value_span)
+        return _insert(request, name_span, value_span, False)
     if further and name.lower() in further:
-        return _insert(request, name_span, value_span)
+        return _insert(request, name_span, value_span, False)
     return True
 
 
@@ -698,12 +702,12 @@ cdef bint _read(
             return False
     if not _read_url(request, url) or not _read_headers(request, headers, token.size != 0, further):
         return False
-    if request.own_payload_hash.text == NULL and not _insert(request, Span(b"x-amz-content-sha256", 20), Span(NULL, 0)):
+    if request.own_payload_hash.text == NULL and not _insert(request, Span(b"x-amz-content-sha256", 20), Span(NULL, 0), True):
         return False
     return (
-        _insert(request, Span(b"host", 4), request.host)
-        and _insert(request, Span(b"x-amz-date", 10), amz_date)
-        and (token.size == 0 or _insert(request, Span(b"x-amz-security-token", 20), token))
+        _insert(request, Span(b"host", 4), request.host, True)
+        and _insert(request, Span(b"x-amz-date", 10), amz_date, True)
+        and (token.size == 0 or _insert(request, Span(b"x-amz-security-token", 20), token, True))
     )
 
 
@@ -726,7 +730,7 @@ cdef bint _write(Request *request, Span payload_hash, char *out, Canonical *cano
             return False
     out = _put(out, b"\n", 1)
     for index in range(request.count):
-        out = _put_lower(out, request.headers[index].name)
+        out = _put_name(out, &request.headers[index])
         out = _put(out, b":", 1)
         if request.headers[index].value.text == NULL:
             canonical.hash_in_headers = out
@@ -739,7 +743,7 @@ cdef bint _write(Request *request, Span payload_hash, char *out, Canonical *cano
     for index in range(request.count):
         if index:
             out = _put(out, b";", 1)
-        out = _put_lower(out, request.headers[index].name)
+        out = _put_name(out, &request.headers[index])
     canonical.signed_headers.size = out - canonical.signed_headers.text
     out = _put(out, b"\n", 1)
     canonical.hash_at_end = out
@@ -906,7 +910,11 @@ cdef class RequestSigner:
     cdef object _signature(self, object method, object url, object body, object headers, object at, bint with_stages):
         region = self.region_of(url) if self.region is None else self.region
         timestamp = self._clock() if at is None else timestamp_of(at)
-        snapshot = None if self._kept is None else self._kept._current()
+        snapshot = None
+        if self._kept is not None:
+            # One reading of the clock serves for both where it is the same clock.
+            has_read = at is None and self._clock is self._kept._clock
+            snapshot = self._kept._current(timestamp if has_read else self._kept._clock())
         if snapshot is None:
             snapshot = self.source.snapshot()
         access_key, secret_key, token = <tuple>snapshot
@@ -934,16 +942,16 @@ cdef class Kept:
         self.generation = generation
 
     def current(self):
-        return self._current()
+        return self._current(self._clock())
 
-    cdef object _current(self):
+    cdef object _current(self, object now):
         with cython.critical_section(self):
             generation = <tuple>self.generation
         # In this order: see the Python twin.
         if (
             self._credentials._expiry_time is generation[0]
             and self._credentials._frozen_credentials is generation[1]
-            and self._clock() < generation[2]
+            and <double>now < <double>generation[2]
         ):
             return generation[3]
         return None
