@@ -7,6 +7,7 @@ Rules, tables and their sources are in `spec`.
 
 import hashlib
 import hmac
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Set
 from datetime import datetime
@@ -56,8 +57,16 @@ def split_url(url: str) -> UrlParts:
     rest = rest.partition("#")[0]
     rest, _, query = rest.partition("?")
     authority, slash, path = rest.partition("/")
-    match = spec.HOST.fullmatch(authority.rpartition("@")[2])
-    if match is None or "\\" in authority:
+    if "\\" in authority:
+        raise ValueError("url: the host or port is missing or malformed")
+    host = _normal_host(scheme, authority.rpartition("@")[2])
+    return UrlParts(scheme, host, _escape_raw(f"/{path}" if slash else "/"), _escape_raw(query))
+
+
+@lru_cache(maxsize=spec.TEXT_CACHE_SIZE)
+def _normal_host(scheme: str, host_and_port: str) -> str:
+    match = spec.HOST.fullmatch(host_and_port)
+    if match is None:
         raise ValueError("url: the host or port is missing or malformed")
     host, port = match.groups()
     host = f"{host.partition('%')[0].rstrip(']')}]" if host[0] == "[" else host.rstrip(".")
@@ -70,7 +79,7 @@ def split_url(url: str) -> UrlParts:
             raise ValueError("url: the port must be between 1 and 65535")
         if number != spec.DEFAULT_PORTS[scheme]:
             host = f"{host}:{number}"
-    return UrlParts(scheme, host, _escape_raw(f"/{path}" if slash else "/"), _escape_raw(query))
+    return host
 
 
 def _escape_raw(text: str) -> str:
@@ -131,6 +140,7 @@ _HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
 # --- step 1: the canonical request -------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=spec.TEXT_CACHE_SIZE)
 def canonical_path(path: str) -> str:
     """CanonicalUri: the absolute path, normalised, then URI-encoded except for its slashes.
 
@@ -156,6 +166,7 @@ def _normalize_path(path: str) -> str:
     return f"/{'/'.join(segments)}{end}"
 
 
+@lru_cache(maxsize=spec.TEXT_CACHE_SIZE)
 def canonical_query(query: str) -> str:
     """CanonicalQueryString: each name and value URI-encoded once, sorted by name, then by value.
 
@@ -185,17 +196,12 @@ def canonical_headers(headers: Iterable[tuple[str, str]]) -> tuple[str, str]:
     Sorted by name. Values are trimmed, and runs of spaces inside them become one; the values of a name that
     repeats are joined by commas in the order in which they came. Each header ends with a newline.
     """
-    values: dict[str, list[str]] = {}
+    values: dict[str, str] = {}
     for name, value in headers:
-        values.setdefault(name, []).append(_trim_all(value))
+        trimmed = " ".join(filter(None, value.split(" "))) if " " in value else value
+        values[name] = f"{values[name]},{trimmed}" if name in values else trimmed
     names = sorted(values)
-    lines = "".join([f"{name}:{','.join(values[name])}\n" for name in names])
-    return lines, ";".join(names)
-
-
-def _trim_all(value: str) -> str:
-    value = value.strip(" ")
-    return " ".join(filter(None, value.split(" "))) if "  " in value else value
+    return "".join([f"{name}:{values[name]}\n" for name in names]), ";".join(names)
 
 
 def body_buffer(body: object) -> bytes | memoryview | None:
@@ -250,8 +256,9 @@ def select_hash_path(path: str) -> None:
 # --- step 3: the string to sign ----------------------------------------------------------------------------
 
 
-def format_amz_date(timestamp: float) -> str:
-    """`YYYYMMDDTHHMMSSZ` of a Unix time in seconds, whose fraction is dropped."""
+@lru_cache(maxsize=2)
+def format_amz_date(timestamp: int) -> str:
+    """`YYYYMMDDTHHMMSSZ` of a Unix time in whole seconds."""
     return time.strftime(spec.AMZ_DATE_FORMAT, time.gmtime(timestamp))
 
 
@@ -264,22 +271,32 @@ def string_to_sign(amz_date: str, credential_scope: str, canonical_request: str)
 # --- step 4: the signature ---------------------------------------------------------------------------------
 
 
+_INNER_PAD = bytes(byte ^ 0x36 for byte in range(256))
+_OUTER_PAD = bytes(byte ^ 0x5C for byte in range(256))
+
+
 class SigningKey:
     """The key of one secret, day, region and service. It shows itself to nobody and cannot be pickled."""
 
-    __slots__ = ("_key", "credential_scope")
+    __slots__ = ("_inner", "_outer", "credential_scope")
 
     def __init__(self, secret_key: str, day: str, region: str, service: str) -> None:
         check_key_parts(secret_key, day, region, service)
         key = (spec.KEY_PREFIX + secret_key).encode()
         for part in (day, region, service, spec.TERMINATOR):
             key = hmac.digest(key, part.encode(), "sha256")
-        self._key = key
+        # RFC 2104: the key's two pads come first in what HMAC hashes, so their hashing can be done here, once.
+        pad = key.ljust(64, b"\0")
+        self._inner = hashlib.sha256(pad.translate(_INNER_PAD))
+        self._outer = hashlib.sha256(pad.translate(_OUTER_PAD))
         self.credential_scope = f"{day}/{region}/{service}/{spec.TERMINATOR}"
 
     def signature(self, string_to_sign: str) -> str:
         """The lower-case hex HMAC-SHA256 of the string to sign."""
-        return hmac.digest(self._key, string_to_sign.encode(), "sha256").hex()
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(string_to_sign.encode())
+        outer.update(inner.digest())
+        return outer.hexdigest()
 
     def __repr__(self) -> str:
         return f"<SigningKey {self.credential_scope}>"
@@ -317,13 +334,10 @@ def sign(
     The caller's own X-Amz-Content-SHA256 is kept and signed as it is; its X-Amz-Date, and with a token its
     X-Amz-Security-Token, are replaced. Credentials, region and service were checked by the caller.
     """
-    _check_text("method", method)
-    if spec.TOKEN.fullmatch(method) is None:
-        raise ValueError("method: not an HTTP token")
-    method = method.upper()
+    method = _upper_method(method)
     parts = split_url(url)
 
-    amz_date = format_amz_date(timestamp)
+    amz_date = format_amz_date(math.floor(timestamp))
     signed = [("x-amz-date", amz_date)]
     set_headers = {spec.AUTHORIZATION: "", spec.AMZ_DATE: amz_date}
     if token:
@@ -332,8 +346,7 @@ def sign(
 
     host: str | None = None
     hashed_payload: str | None = None
-    for name, value in _pairs(headers):
-        lower = name.lower()
+    for lower, value in _lower_pairs(headers):
         if lower == "host":
             if host is not None:
                 raise ValueError("headers: more than one Host")
@@ -518,20 +531,40 @@ class Kept:
 # --- what is checked, and how it is said (never with the value: it may be a secret) -------------------------
 
 
-def _pairs(headers: Mapping[str, str] | Iterable[tuple[str, str]] | None) -> Iterable[tuple[str, str]]:
+def _upper_method(method: object) -> str:
+    _check_text("method", method)
+    return _upper_token(method)
+
+
+@lru_cache(maxsize=spec.TEXT_CACHE_SIZE)
+def _upper_token(method: str) -> str:
+    if spec.TOKEN.fullmatch(method) is None:
+        raise ValueError("method: not an HTTP token")
+    return method.upper()
+
+
+def _lower_pairs(headers: Mapping[str, str] | Iterable[tuple[str, str]] | None) -> list[tuple[str, str]]:
     if headers is None:
-        return
+        return []
     items = headers.items() if hasattr(headers, "items") else headers
     try:
         pairs = [(name, value) for name, value in items]
     except (TypeError, ValueError):
         raise TypeError("headers: a mapping or (name, value) pairs are needed") from None
+    lower_pairs = []
     for name, value in pairs:
         _check_text("header name", name)
-        if spec.TOKEN.fullmatch(name) is None:
-            raise ValueError("headers: a name that is not an HTTP token")
-        _check_text(f"header {name}", value)
-        yield name, value
+        lower = _lower_token(name)
+        _check_text("header", value, name)
+        lower_pairs.append((lower, value))
+    return lower_pairs
+
+
+@lru_cache(maxsize=spec.TEXT_CACHE_SIZE)
+def _lower_token(name: str) -> str:
+    if spec.TOKEN.fullmatch(name) is None:
+        raise ValueError("headers: a name that is not an HTTP token")
+    return name.lower()
 
 
 def check_key_parts(secret_key: object, day: object, region: object, service: object) -> None:
@@ -540,13 +573,13 @@ def check_key_parts(secret_key: object, day: object, region: object, service: ob
         _check_text(argument, text)
 
 
-def _check_text(argument: str, text: object) -> None:
+def _check_text(argument: str, text: object, name: str = "") -> None:
+    if isinstance(text, str) and text.isascii() and text.isprintable():
+        return
+    if name:
+        argument = f"{argument} {name}"
     if not isinstance(text, str):
         raise TypeError(f"{argument}: str is needed, not {type(text).__name__}")
-    if text.isascii():
-        if spec.CONTROL.search(text) is None:
-            return
-        raise ValueError(f"{argument}: a control character is not allowed")
     if spec.CONTROL.search(text) is not None:
         raise ValueError(f"{argument}: a control character is not allowed")
     _encode_utf8(argument, text)

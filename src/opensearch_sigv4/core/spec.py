@@ -74,5 +74,8 @@ DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 # the bound only keeps a program that signs for thousands of roles from growing.
 SIGNING_KEY_CACHE_SIZE: Final = 128
 
+# How many hosts, paths, queries and names the Python twin keeps in their canonical forms.
+TEXT_CACHE_SIZE: Final = 256
+
 # Region and service stand between the slashes of the credential scope, and in a header.
 SCOPE_PART: Final = re.compile(r"[A-Za-z0-9._-]+")
