@@ -76,11 +76,9 @@ ctypedef struct Canonical:
 # The key of one secret, day, region and service: HMAC's states after it. Wiped when it goes.
 cdef class SigningKey:
     cdef osv4_hmac_key _states
-    cdef bytes _key  # instead of the states where OpenSSL does the hashing
+    cdef object _by_openssl  # the Python twin's key, instead of the states, where OpenSSL does the hashing
     cdef readonly str credential_scope
 
-    cdef int _set(self, const uint8_t *key, Py_ssize_t size) except -1
-    cdef int _mac(self, const char *message, Py_ssize_t size, uint8_t *mac) except -1
     # The HMAC of a message as 64 hex characters.
     cdef int _signature(self, const char *message, Py_ssize_t size, char *hex) except -1
 

@@ -6,7 +6,6 @@ left to the Python twin as a whole, so what is rare, and every error, has one im
 """
 
 import hashlib
-import hmac
 import sysconfig
 from functools import lru_cache
 
@@ -432,45 +431,33 @@ cdef class SigningKey:
         cdef Py_ssize_t size
         cdef Py_ssize_t prefix_size = len(spec.KEY_PREFIX)
         check_key_parts(secret_key, day, region, service)
+        self.credential_scope = f"{day}/{region}/{service}/{spec.TERMINATOR}"
+        if _use_openssl:
+            self._by_openssl = _python.SigningKey(secret_key, day, region, service)
+            return
         text = PyUnicode_AsUTF8AndSize(secret_key, &size)
         secret = <char *>PyMem_Malloc(prefix_size + size)
         if secret == NULL:
             raise MemoryError
         memcpy(secret, PyUnicode_DATA(spec.KEY_PREFIX), prefix_size)
         memcpy(secret + prefix_size, text, size)
-        try:
-            self._set(<const uint8_t *>secret, prefix_size + size)
-        finally:
-            osv4_wipe(secret, prefix_size + size)
-            PyMem_Free(secret)
+        osv4_hmac_key_init(&self._states, <const uint8_t *>secret, prefix_size + size)
+        osv4_wipe(secret, prefix_size + size)
+        PyMem_Free(secret)
         for part in (day, region, service, spec.TERMINATOR):
             text = PyUnicode_AsUTF8AndSize(part, &size)
-            try:
-                self._mac(text, size, key)
-                self._set(key, _DIGEST_SIZE)
-            finally:
-                osv4_wipe(key, _DIGEST_SIZE)
-        self.credential_scope = f"{day}/{region}/{service}/{spec.TERMINATOR}"
-
-    cdef int _set(self, const uint8_t *key, Py_ssize_t size) except -1:
-        if _use_openssl:
-            self._key = (<const char *>key)[:size]
-        else:
-            osv4_hmac_key_init(&self._states, key, size)
-        return 0
-
-    cdef int _mac(self, const char *message, Py_ssize_t size, uint8_t *mac) except -1:
-        if self._key is not None:
-            result = hmac.digest(self._key, message[:size], "sha256")
-            memcpy(mac, PyBytes_AS_STRING(result), _DIGEST_SIZE)
-        else:
-            osv4_hmac(&self._states, <const uint8_t *>message, size, mac)
-        return 0
+            osv4_hmac(&self._states, <const uint8_t *>text, size, key)
+            osv4_hmac_key_init(&self._states, key, _DIGEST_SIZE)
+        osv4_wipe(key, _DIGEST_SIZE)
 
     cdef int _signature(self, const char *message, Py_ssize_t size, char *hex) except -1:
         cdef uint8_t mac[_DIGEST_SIZE]
-        self._mac(message, size, mac)
-        osv4_hex(mac, _DIGEST_SIZE, hex)
+        if self._by_openssl is not None:
+            signature = self._by_openssl.signature(message[:size].decode())
+            memcpy(hex, PyUnicode_DATA(signature), _HEX_SIZE)
+        else:
+            osv4_hmac(&self._states, <const uint8_t *>message, size, mac)
+            osv4_hex(mac, _DIGEST_SIZE, hex)
         return 0
 
     def signature(self, string_to_sign):

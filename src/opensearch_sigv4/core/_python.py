@@ -271,32 +271,24 @@ def string_to_sign(amz_date: str, credential_scope: str, canonical_request: str)
 # --- step 4: the signature ---------------------------------------------------------------------------------
 
 
-_INNER_PAD = bytes(byte ^ 0x36 for byte in range(256))
-_OUTER_PAD = bytes(byte ^ 0x5C for byte in range(256))
-
-
 class SigningKey:
     """The key of one secret, day, region and service. It shows itself to nobody and cannot be pickled."""
 
-    __slots__ = ("_inner", "_outer", "credential_scope")
+    __slots__ = ("_hmac", "credential_scope")
 
     def __init__(self, secret_key: str, day: str, region: str, service: str) -> None:
         check_key_parts(secret_key, day, region, service)
         key = (spec.KEY_PREFIX + secret_key).encode()
         for part in (day, region, service, spec.TERMINATOR):
             key = hmac.digest(key, part.encode(), "sha256")
-        # RFC 2104: the key's two pads come first in what HMAC hashes, so their hashing can be done here, once.
-        pad = key.ljust(64, b"\0")
-        self._inner = hashlib.sha256(pad.translate(_INNER_PAD))
-        self._outer = hashlib.sha256(pad.translate(_OUTER_PAD))
+        self._hmac = hmac.new(key, digestmod="sha256")
         self.credential_scope = f"{day}/{region}/{service}/{spec.TERMINATOR}"
 
     def signature(self, string_to_sign: str) -> str:
         """The lower-case hex HMAC-SHA256 of the string to sign."""
-        inner, outer = self._inner.copy(), self._outer.copy()
-        inner.update(string_to_sign.encode())
-        outer.update(inner.digest())
-        return outer.hexdigest()
+        signature = self._hmac.copy()
+        signature.update(string_to_sign.encode())
+        return signature.hexdigest()
 
     def __repr__(self) -> str:
         return f"<SigningKey {self.credential_scope}>"
