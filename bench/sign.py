@@ -38,7 +38,8 @@ HEADERS = {"content-type": "application/x-ndjson", "host": HOST}
 CYTHON = "ours (cython)"
 PYTHON = "ours (python)"
 OPENSEARCH_PY = "opensearch-py"
-AWSCRT = "awscrt, static credentials"
+AWSCRT = "awscrt"
+AWSCRT_HASHED = "awscrt, body hashed by hashlib"
 HASHLIB = "hashlib alone"
 FLOOR = "sha floor"
 
@@ -188,7 +189,16 @@ def botocore(case):
 
 
 def awscrt(case):
-    """The body is hashed by hashlib: that takes half the time of awscrt's own reading of a stream."""
+    """As its users call it: it reads the body as a stream, and hashes it. Its credentials are static."""
+    return _awscrt(case, hashes=True)
+
+
+def awscrt_hashed(case):
+    """The best that can be had of it: hashlib takes half the time of its reading of a stream."""
+    return _awscrt(case, hashes=False)
+
+
+def _awscrt(case, *, hashes):
     from awscrt import auth, http
 
     provider = auth.AwsCredentialsProvider.new_static(ACCESS_KEY, SECRET_KEY, TOKEN if case.token else None)
@@ -196,13 +206,14 @@ def awscrt(case):
 
     def sign_all(requests):
         for method, url, body, at in requests:
-            http_request = http.HttpRequest(method, url[len(ORIGIN) :], http.HttpHeaders(headers))
+            stream = io.BytesIO(body) if hashes else None
+            http_request = http.HttpRequest(method, url[len(ORIGIN) :], http.HttpHeaders(headers), stream)
             config = auth.AwsSigningConfig(
                 credentials_provider=provider,
                 region=REGION,
                 service=SERVICE,
                 date=at,
-                signed_body_value=hashlib.sha256(body).hexdigest(),
+                signed_body_value=None if hashes else hashlib.sha256(body).hexdigest(),
                 signed_body_header_type=auth.AwsSignedBodyHeaderType.X_AMZ_CONTENT_SHA_256,
             )
             auth.aws_sign_request(http_request, config).result()
@@ -244,6 +255,7 @@ ROWS = {
     "botocore": botocore,
     "requests-aws4auth": requests_aws4auth,
     AWSCRT: awscrt,
+    AWSCRT_HASHED: awscrt_hashed,
     PYTHON: ours_python,
     CYTHON: ours_cython,
     HASHLIB: hashlib_alone,
@@ -252,7 +264,7 @@ ROWS = {
 OURS = (CYTHON, PYTHON)
 SIGNERS = [row for row in ROWS if row not in (HASHLIB, FLOOR)]
 # The others derive the key for every request and take its day from the clock.
-TAKE_A_TIME = ("requests-aws4auth", AWSCRT, PYTHON, CYTHON)
+TAKE_A_TIME = ("requests-aws4auth", AWSCRT, AWSCRT_HASHED, PYTHON, CYTHON)
 
 
 # --- a row's process ----------------------------------------------------------------------------------------
@@ -342,7 +354,7 @@ def correct(row, case, number, signed):
     date = datetime.strptime(sent["x-amz-date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     if abs(date - (at or datetime.now(UTC))) > _CLOCK_WINDOW or not {"host", "x-amz-date"} <= set(names):
         return False
-    sign_again = signed_by_botocore if row == AWSCRT else signed_by_awscrt
+    sign_again = signed_by_botocore if row in (AWSCRT, AWSCRT_HASHED) else signed_by_awscrt
     headers = {name: sent[name] for name in names if name in HEADERS}
     expected = sign_again(method, url, body, headers, names, TOKEN if case.token else None, date)
     return all(expected.get(name) == sent[name] for name in (*names, "authorization"))
@@ -522,6 +534,7 @@ def targets(cases):
     return [
         (f"{OPENSEARCH_PY} / {CYTHON}", ratio(MAIN, OPENSEARCH_PY, CYTHON), 35, 50),
         (f"{AWSCRT} / {CYTHON}", ratio(MAIN, AWSCRT, CYTHON), 10, 15),
+        (f"{AWSCRT_HASHED} / {CYTHON}", ratio(MAIN, AWSCRT_HASHED, CYTHON), 10, 15),
         (f"{CYTHON} / {FLOOR}", ratio(MAIN, CYTHON, FLOOR), 2.5, 1.5),
         (f"{OPENSEARCH_PY} / {PYTHON}", ratio(MAIN, OPENSEARCH_PY, PYTHON), 5, 8),
         (f"5 MB: {CYTHON} / {HASHLIB}", ratio(LARGE, CYTHON, HASHLIB), 1.03, 1.00),
