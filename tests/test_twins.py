@@ -200,6 +200,13 @@ def test_sizes_around_the_buffer_on_the_stack(cython, part, size):
     assert cython.sign(*arguments) == _python.sign(*arguments)
 
 
+@given(urls)
+@example("http://h:443#f?g")
+@example("https://h/a?b?c#d")
+def test_split_url(cython, url):
+    assert outcome(cython.split_url, url) == outcome(_python.split_url, url)
+
+
 @given(anything, anything, anything, anything)
 def test_odd_credentials(cython, access_key, secret_key, region, service):
     def signed(core):

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal
 
 Kind = Literal["domain", "serverless", "pipeline"]
@@ -43,6 +44,7 @@ _CLASSIC = re.compile(rf"(?:[a-z0-9_-]+\.)+{_REGION}\.{_SERVICE}\.{_SUFFIX}")
 _DUAL_STACK = re.compile(rf"(?:[a-z0-9_-]+\.)+{_SERVICE}\.{_REGION}\.{_DUAL_STACK_SUFFIX}")
 
 
+@lru_cache(maxsize=256)
 def parse_host(host: str) -> Endpoint | None:
     """Read service, region and kind from an AWS host name; None where the name does not tell.
 

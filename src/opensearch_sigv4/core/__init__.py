@@ -54,6 +54,7 @@ if os.environ.get("OPENSEARCH_SIGV4_NO_EXTENSIONS", "0") in ("", "0"):
             select_hash_path,
             sign,
             signing_key,
+            split_url,
         )
 
         backend = "cython"

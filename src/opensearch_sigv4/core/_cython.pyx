@@ -22,14 +22,10 @@ from libc.string cimport memchr, memcmp, memcpy
 from . import _python, spec
 from ._python import (
     Signature,
+    UrlParts,
     body_buffer,
-    canonical_headers,
-    canonical_request,
     check_key_parts,
     format_amz_date,
-    refuse_dot_segments,
-    split_url,
-    string_to_sign,
     timestamp_of,
 )
 
@@ -180,6 +176,69 @@ cdef inline char *_put_decoded_and_encoded(char *out, const char *text, Py_ssize
             out = _put_escaped(out, byte)
         at += 1
     return out
+
+
+# --- the URL -----------------------------------------------------------------------------------------------
+
+
+cdef bint _read_url(Request *request, Span url) noexcept nogil:
+    cdef const char *at = url.text
+    cdef const char *end = url.text + url.size
+    cdef const char *mark
+    cdef int default_port, port = 0, digits = 0
+    # With a space or a control character in it, a URL is escaped first, or refused.
+    if osv4_has_byte_below_or_del(url.text, url.size, 0x21):
+        return False
+    if url.size > 8 and memcmp(at, b"https://", 8) == 0:
+        at += 8
+        default_port = 443
+    elif url.size > 7 and memcmp(at, b"http://", 7) == 0:
+        at += 7
+        default_port = 80
+    else:
+        return False
+    mark = <const char *>memchr(at, c"#", end - at)
+    if mark != NULL:
+        end = mark
+
+    request.host.text = at
+    while at < end and _HOST[<uint8_t>at[0]]:
+        at += 1
+    request.host.size = at - request.host.text
+    if request.host.size == 0 or at[-1] == c".":
+        return False
+    if at < end and at[0] == c":":
+        at += 1
+        while at < end and digits < 6 and c"0" <= at[0] <= c"9":
+            port = 10 * port + (at[0] - c"0")
+            digits += 1
+            at += 1
+        if digits == 0 or request.host.text[request.host.size + 1] == c"0" or port > 65535:
+            return False
+        if port != default_port:
+            request.host.size += 1 + digits
+    if at < end and at[0] != c"/" and at[0] != c"?":
+        return False
+
+    request.path.text = at
+    mark = <const char *>memchr(at, c"?", end - at)
+    request.path.size = (end if mark == NULL else mark) - at
+    request.query.text = end if mark == NULL else mark + 1
+    request.query.size = end - request.query.text
+    return _is_normal(request.path)
+
+
+def split_url(url):
+    cdef Span span
+    cdef Request request
+    if not _is_ascii(url, &span) or not _read_url(&request, span):
+        return _python.split_url(url)
+    return UrlParts(
+        "https" if span.text[4] == c"s" else "http",
+        _text(request.host.text, request.host.size),
+        _text(request.path.text, request.path.size) if request.path.size else "/",
+        _text(request.query.text, request.query.size),
+    )
 
 
 # --- step 1: the canonical request -------------------------------------------------------------------------
@@ -531,53 +590,6 @@ cdef Moment _moment(object timestamp, object secret_key, object region, object s
 
 
 # --- step 5: the headers -----------------------------------------------------------------------------------
-
-
-cdef bint _read_url(Request *request, Span url) noexcept nogil:
-    cdef const char *at = url.text
-    cdef const char *end = url.text + url.size
-    cdef const char *mark
-    cdef int default_port, port = 0, digits = 0
-    # With a space or a control character in it, a URL is escaped first, or refused.
-    if osv4_has_byte_below_or_del(url.text, url.size, 0x21):
-        return False
-    if url.size > 8 and memcmp(at, b"https://", 8) == 0:
-        at += 8
-        default_port = 443
-    elif url.size > 7 and memcmp(at, b"http://", 7) == 0:
-        at += 7
-        default_port = 80
-    else:
-        return False
-    mark = <const char *>memchr(at, c"#", end - at)
-    if mark != NULL:
-        end = mark
-
-    request.host.text = at
-    while at < end and _HOST[<uint8_t>at[0]]:
-        at += 1
-    request.host.size = at - request.host.text
-    if request.host.size == 0 or at[-1] == c".":
-        return False
-    if at < end and at[0] == c":":
-        at += 1
-        while at < end and digits < 6 and c"0" <= at[0] <= c"9":
-            port = 10 * port + (at[0] - c"0")
-            digits += 1
-            at += 1
-        if digits == 0 or request.host.text[request.host.size + 1] == c"0" or port > 65535:
-            return False
-        if port != default_port:
-            request.host.size += 1 + digits
-    if at < end and at[0] != c"/" and at[0] != c"?":
-        return False
-
-    request.path.text = at
-    mark = <const char *>memchr(at, c"?", end - at)
-    request.path.size = (end if mark == NULL else mark) - at
-    request.query.text = end if mark == NULL else mark + 1
-    request.query.size = end - request.query.text
-    return _is_normal(request.path)
 
 
 cdef inline int _compare_names(Span left, Span right) noexcept nogil:
