@@ -17,7 +17,7 @@ from urllib3.exceptions import ReadTimeoutError
 from urllib3.exceptions import SSLError as Urllib3SSLError
 from urllib3.util.retry import Retry
 
-from . import core
+from . import _transport, core
 from .auth import signer_behind
 from .core import spec
 from .endpoint import Endpoint, parse_host
@@ -129,6 +129,10 @@ class SigV4HttpConnection(Urllib3HttpConnection):
                 f"{self.hostname} is addressed by plain http: documents and the session token go in clear",
                 stacklevel=4,
             )
+
+    def _create_urllib3_pool(self) -> None:
+        super()._create_urllib3_pool()
+        _transport.make_lean(self.pool)
 
     def perform_request(
         self,
