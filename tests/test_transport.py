@@ -7,7 +7,6 @@ send its next piece, so that where the pieces break is the test's to say, and no
 
 import array
 import contextlib
-import fcntl
 import gzip
 import http.client
 import io
@@ -15,9 +14,10 @@ import logging
 import re
 import select
 import socket
+import ssl
 import struct
+import subprocess
 import sys
-import termios
 import threading
 import zlib
 
@@ -115,9 +115,7 @@ class Server:
 
 class Stepped(socket.socket):
     def _step(self):
-        pending = array.array("i", [0])
-        fcntl.ioctl(self.fileno(), termios.FIONREAD, pending)
-        if not pending[0] and self.peer.fileno() >= 0:
+        if self.peer.fileno() >= 0 and not select.select([self], [], [], 0)[0]:
             self.server.step(self)
 
     def recv(self, *args):
@@ -215,7 +213,7 @@ def play(connection_class, answers, requests):
         pool = urllib3.HTTPConnectionPool("127.0.0.1", server.port, maxsize=1, timeout=10)
         pool.ConnectionCls = stepped(connection_class, server)
         for request in requests:
-            request = dict(request)  # noqa: PLW2901
+            request = dict(request)
             reader = request.pop("reader", None)
             server.next_request()
             response = None
@@ -538,3 +536,784 @@ def fuzz(**given_arguments):
 @fuzz(answers=st.lists(raw_answers(), min_size=1, max_size=2), requests=st.lists(calls(), min_size=2, max_size=3))
 def test_any_answers(answers, requests):
     assert_same([*answers, *LATER], requests)
+
+
+# --- what is sent ------------------------------------------------------------------------------------------
+
+
+class Reader:
+    def __init__(self, *pieces):
+        self.pieces = list(pieces)
+
+    def read(self, _size):
+        return self.pieces.pop(0) if self.pieces else b""
+
+
+class Text(str):
+    __slots__ = ()
+
+    def __format__(self, spec):
+        return "formatted"
+
+    def __str__(self):
+        return "made a str"
+
+
+def sent(connection_class, calls, host="127.0.0.1", port=None, **options):
+    """The bytes of each call of `request`, or what it raised, and whether an answer is read then."""
+    server = Server([])
+    outcomes = []
+    with contextlib.closing(server):
+        connection = stepped(connection_class, server)(host, port or server.port, **options)
+        for call in calls:
+            call = {name: value() if callable(value) else value for name, value in call.items()}
+            server.answers = [[OK]]
+            server.next_request()
+            before = len(server.received[-1]) if server.peers else 0
+            try:
+                connection.request(**call)
+                response = connection.getresponse()
+                outcome = (look_at_sent(response, call), server.received[-1][before:])
+            except Exception as error:
+                outcome = chain(error)
+                connection.close()
+            outcomes.append((outcome, connection._response_options, connection._method, len(server.peers)))
+        connection.close()
+        return [plain_text(outcome).replace(str(server.port), "PORT") for outcome in outcomes]
+
+
+def look_at_sent(response, call):
+    return (response.status, response.geturl(), response.data if call.get("preload_content", True) else response.read())
+
+
+def assert_same_sent(*calls, **options):
+    theirs = sent(STOCK, calls, **options)
+    ours = sent(LEAN, calls, **options)
+    assert ours == theirs
+    return ours
+
+
+BODIES_SENT = {
+    "none": None,
+    "bytes": b"{}",
+    "empty": b"",
+    "str": '{"a": "ü€"}',
+    "empty str": "",
+    "surrogate": "\ud800",
+    "str of a kind": Text("{}"),
+    "bytearray": bytearray(b"{}"),
+    "memoryview": memoryview(b"{}"),
+    "strided": memoryview(b"{x}")[::2],
+    "ints": array.array("i", [1, 2]),
+    "view of ints": memoryview(array.array("i", [1, 2])),
+    "two dimensions": memoryview(b"1234").cast("B", (2, 2)),
+    "signed": memoryview(b"{}").cast("b"),
+    "large": b"x" * 70_000,
+    "as large as is joined": bytearray(64 * 1024),
+    "file": lambda: io.BytesIO(b"{}"),
+    "text file": lambda: io.StringIO("{ü}"),
+    "reader": lambda: Reader(b"{", b"}"),
+    "iterator": lambda: iter([b"{", "", "}"]),
+    "list": [b"{", b"", b"}"],
+    "dict": {"a": 1},
+    "int": 5,
+    "false": False,
+}
+
+
+@pytest.mark.parametrize("body", BODIES_SENT)
+def test_bodies_sent(body):
+    body = BODIES_SENT[body]
+    for method in ("GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "post"):
+        framed = ({}, {"Content-Length": "2"}, {"content-length": "5"}, {"Transfer-Encoding": "chunked"})
+        for headers in (None, *framed):
+            call = {"method": method, "url": "/a", "body": body, "headers": headers}
+            assert_same_sent(call, {**call, "chunked": True})
+
+
+HEADERS_SENT = [
+    None,
+    {},
+    {"X-A": "b", "x-a": "c", "X-a": "d"},
+    {"host": "elsewhere", "ACCEPT-ENCODING": "gzip", "User-Agent": "me"},
+    {"Host": SKIP_HEADER, "Accept-Encoding": SKIP_HEADER, "user-agent": SKIP_HEADER},
+    {"X-A": SKIP_HEADER},
+    {"X-A": f"{SKIP_HEADER}, b"},
+    {"X-A": "", "X-B": " b ", "X-C": "\t", "X-D": "ü", "X-E": "\xa0\x85", "X-F": "\x00\x1c\x7f"},
+    {"X-A": "€"},
+    {"X-A": "\ud800"},
+    {"X-A": "a\r\nX-B: c"},
+    {"X-A": "a\r\n b"},
+    {"X-A": "a\n\tb"},
+    {"X-A": "a\r\n"},
+    {"X-A": "a\r"},
+    {"X-A": "a\n", "X-B": "b\r"},
+    {"X-A": b"bytes", b"X-B": "c"},
+    {"X-A": "ü€".encode()},
+    {"X-A": 5, "X-B": True},
+    {"X-A": None},
+    {"X-A": 1.5},
+    {"X-A": ["a", "b"]},
+    {"X-A": Text("a"), Text("X-B"): "b"},
+    {"": "a"},
+    {"X A": "b"},
+    {" X": "b"},
+    {"X:": "b"},
+    {"X\r\nY": "b"},
+    {"X-ü": "b"},
+    {"X-\u017f": "b"},
+    {5: "b"},
+    {"(X)": "b", "a/b": "c", '"': "d"},
+    {"Content-Length": "3", "content-length": "4"},
+    {"Content-Length": 2},
+    {"Connection": "close"},
+    urllib3.HTTPHeaderDict([("A", "b"), ("a", "c"), ("B", "d")]),
+    http.client.HTTPMessage(),
+    [("A", "b")],
+]
+
+
+@pytest.mark.parametrize("headers", HEADERS_SENT, ids=repr)
+def test_headers_sent(headers):
+    for call in (GET, POST, {**GET, "body": "ü", "chunked": True}):
+        assert_same_sent({**call, "headers": headers}, GET)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *[
+            "",
+            "/",
+            "/a?b=c&d",
+            "/a b",
+            "/a\tb",
+            "/a\r\nb: c",
+            "/\x7f",
+            "/\x00",
+            "/ü",
+            "/\xa0",
+            "/\u2028",
+            "*",
+            "a",
+            "http",
+        ],
+        *["http://elsewhere:1/a", "https://[::1]:1/", "httpx://u@ü/", "//double", b"/bytes", None, 5, Text("/a")],
+    ],
+)
+def test_targets_sent(url):
+    for call in (GET, POST):
+        assert_same_sent({**call, "url": url}, {**call, "url": url, "headers": {"Host": "h"}})
+
+
+@pytest.mark.parametrize("method", ["", "get", "G T", "GET\r\n", "GET\n", "G\x00", "GÉT", "A", "!", b"GET", None, 5])
+def test_methods_sent(method):
+    assert_same_sent({**GET, "method": method}, {**GET, "method": method, "body": b"{}"})
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "localhost.", "ex.org:1", "::1", "[::1]", "fe80::1%eth0", "bücher.example"]
+)
+@pytest.mark.parametrize("port", [None, 80, 443])
+def test_hosts_sent(host, port):
+    assert_same_sent(GET, POST, host=host, port=port)
+
+
+@pytest.mark.parametrize("options", [{}, {"preload_content": False}, {"decode_content": False}])
+def test_requests_after_one_another(options):
+    assert_same_sent(*[{**call, **options} for call in (GET, POST, HEAD, GET, {**POST, "chunked": True}, POST)])
+
+
+texts = st.text(st.sampled_from("aZ09-_ :;\r\n\t\x00\x7fé€/?%@"), max_size=6)
+
+
+@fuzz(
+    method=st.sampled_from(["GET", "POST", "HEAD", "DELETE", "PUT", "X", "g et"]),
+    url=st.one_of(st.just("/"), texts.map("/{}".format)),
+    headers=st.dictionaries(
+        st.one_of(st.sampled_from(["Host", "content-length", "Accept-Encoding", "X-A", "x-a", "user-agent"]), texts),
+        st.one_of(texts, st.binary(max_size=3), st.integers(0, 9), st.just("ok")),
+        max_size=4,
+    ),
+    body=st.one_of(st.none(), texts, st.binary(max_size=5), st.binary(max_size=5).map(bytearray)),
+)
+def test_any_request_sent(method, url, headers, body):
+    assert_same_sent({"method": method, "url": url, "headers": headers, "body": body}, GET)
+
+
+@pytest.mark.parametrize("acts", ["a", "rr", "raa", "raraa", "rca", "rcra", "rasa"])
+def test_calls_out_of_turn(acts):
+    """r: request, a: its answer, s: a request whose answer is left unread, c: close."""
+
+    def outcomes(connection_class):
+        server = Server([])
+        results = []
+        with contextlib.closing(server):
+            connection = stepped(connection_class, server)("127.0.0.1", server.port)
+            for act in acts:
+                try:
+                    if act in "rs":
+                        server.answers = [[OK]]
+                        server.next_request()
+                        connection.request("GET", "/", preload_content=act == "r")
+                    results.append(
+                        connection.getresponse().data if act == "a" else connection.close() if act == "c" else 0
+                    )
+                except http.client.HTTPException as error:
+                    results.append(chain(error))
+            connection.close()
+        return results
+
+    assert outcomes(LEAN) == outcomes(STOCK)
+
+
+# --- servers in threads: TLS, proxies, uploads, time ---------------------------------------------------------
+
+
+def read_request(sock, received=b""):
+    while b"\r\n\r\n" not in received:
+        data = sock.recv(65536)
+        if not data:
+            return None
+        received += data
+    head, _, body = received.partition(b"\r\n\r\n")
+    length = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)
+    while len(body) < int(length[1] if length else 0):
+        body += sock.recv(65536)
+    return head, body
+
+
+def echo(sock):
+    """Answers with the request line and the length of the body, until the client goes."""
+    while (request := read_request(sock)) is not None:
+        answer = b"%s %d" % (request[0].split(b"\r\n")[0], len(request[1]))
+        sock.sendall(with_length(b"" if request[0].startswith(b"HEAD") else answer, b"Content-Type: text/plain"))
+
+
+@contextlib.contextmanager
+def serving(handle, tls=None):
+    """A port of loopback where each connection is given to `handle`."""
+    threads = []
+
+    def run(sock):
+        with contextlib.suppress(OSError):
+            sock.settimeout(10)
+            with sock, tls.wrap_socket(sock, server_side=True) if tls else sock as wrapped:
+                handle(wrapped)
+
+    def accept():
+        with contextlib.suppress(OSError):
+            while True:
+                sock, _ = listener.accept()
+                threads.append(threading.Thread(target=run, args=(sock,)))
+                threads[-1].start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        accepting = threading.Thread(target=accept)
+        accepting.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            accepting.join(10)
+            for thread in threads:
+                thread.join(10)
+
+
+POOLS = {
+    "stock": {"http": urllib3.HTTPConnectionPool, "https": urllib3.HTTPSConnectionPool},
+    "lean": {"http": _transport.HTTPConnectionPool, "https": _transport.HTTPSConnectionPool},
+}
+
+
+def asked(pool, *requests, **options):
+    """Status and body of each request, or what it raised, and whether our parser read the answer."""
+    outcomes = []
+    lean = []
+    for request in requests:
+        try:
+            response = pool.urlopen(**{"retries": False, **options, **request})
+            outcomes.append((response.status, response.data, list(response.headers.items())))
+            lean.append(type(response._original_response) is _transport._PlainResponse)
+        except Exception as error:
+            outcomes.append([kind for kind, _ in chain(error)])
+    return outcomes, lean
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def files(authority, tmp_path_factory):
+    """The authority, a client's certificate and key, and another authority, as files."""
+    directory = tmp_path_factory.mktemp("tls")
+    authority.cert_pem.write_to_path(directory / "ca.pem")
+    trustme.CA().cert_pem.write_to_path(directory / "other.pem")
+    client = authority.issue_cert("client@example.org")
+    client.private_key_pem.write_to_path(directory / "key.pem")
+    client.cert_chain_pems[0].write_to_path(directory / "cert.pem")
+    return {name: str(directory / f"{name}.pem") for name in ("ca", "other", "key", "cert")}
+
+
+@pytest.fixture(scope="module")
+def tls(authority):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1", "elsewhere.example").configure_cert(context)
+    return context
+
+
+@pytest.fixture(scope="module")
+def fingerprint(tls):
+    with serving(echo, tls) as port:
+        return ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate(("127.0.0.1", port)))
+
+
+@pytest.mark.parametrize(
+    ("options", "is_good"),
+    [
+        ({"ca_certs": "ca"}, True),
+        ({"ca_certs": "other"}, False),
+        ({"ca_certs": "ca", "assert_hostname": "elsewhere.example"}, True),
+        ({"ca_certs": "ca", "assert_hostname": "other.example"}, False),
+        ({"ca_certs": "ca", "assert_hostname": False}, True),
+        ({"ca_certs": "ca", "server_hostname": "elsewhere.example"}, True),
+        ({"ca_certs": "ca", "server_hostname": "other.example"}, False),
+        ({"cert_reqs": "CERT_NONE", "assert_fingerprint": "right"}, True),
+        ({"cert_reqs": "CERT_NONE", "assert_fingerprint": "00" * 32}, False),
+        ({"ca_certs": "ca", "ssl_context": True}, True),
+        ({"ca_certs": "ca", "cert_file": "cert", "key_file": "key"}, True),
+        (
+            {
+                "ca_certs": "ca",
+                "ssl_minimum_version": ssl.TLSVersion.TLSv1_2,
+                "ssl_maximum_version": ssl.TLSVersion.TLSv1_2,
+            },
+            True,
+        ),
+    ],
+    ids=str,
+)
+def test_tls(tls, files, fingerprint, options, is_good):
+    import hashlib
+
+    options = {name: files.get(value, value) if isinstance(value, str) else value for name, value in options.items()}
+    if options.get("assert_fingerprint") == "right":
+        options["assert_fingerprint"] = hashlib.sha256(fingerprint).hexdigest()
+    outcomes = {}
+    for kind, classes in POOLS.items():
+        if "ssl_context" in options:
+            options["ssl_context"] = ssl.create_default_context(cafile=files["ca"])
+        with serving(echo, tls) as port, classes["https"]("127.0.0.1", port, timeout=10, **options) as pool:
+            outcomes[kind], lean = asked(pool, GET, POST, {**POST, "body": b"x" * 200_000}, HEAD, GET)
+            assert pool.num_connections == (1 if is_good else 5)
+            assert lean == ([kind == "lean"] * 3 + [False, kind == "lean"] if is_good else [])
+            if is_good:
+                (connection,) = [idle for idle in pool.pool.queue if idle is not None]
+                assert connection.is_verified
+                assert isinstance(connection, urllib3.connection.HTTPSConnection)
+    assert outcomes["lean"] == outcomes["stock"]
+    assert (outcomes["lean"][0][0] == 200) is is_good
+
+
+def test_client_certificates(tls, authority, files):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.configure_trust(context)
+    context.verify_mode = ssl.CERT_REQUIRED
+
+    def name_client(sock):
+        while read_request(sock):
+            sock.sendall(with_length(str(sock.getpeercert()["subjectAltName"]).encode()))
+
+    for classes in POOLS.values():
+        with serving(name_client, context) as port:
+            options = {"cert_file": files["cert"], "key_file": files["key"]}
+            with classes["https"]("127.0.0.1", port, ca_certs=files["ca"], timeout=10, **options) as pool:
+                assert b"client@example.org" in pool.urlopen("GET", "/").data
+            with classes["https"]("127.0.0.1", port, ca_certs=files["ca"], timeout=10) as pool:
+                assert asked(pool, GET)[0][0][0] in (urllib3.exceptions.SSLError, urllib3.exceptions.ProtocolError)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        OK,
+        OK[:-1],
+        b"",
+        with_length(BIG),
+        with_length(BIG)[:-1],
+        with_length(b"{}", b"Connection: close"),
+        head(b"A: b") + b"{}",
+    ],
+    ids=len,
+)
+@pytest.mark.parametrize("ending", ["clean", "ragged"])
+def test_tls_that_ends(tls, files, answer, ending):
+    def handle(sock):
+        read_request(sock)
+        sock.sendall(answer)
+        if ending == "clean":
+            sock.unwrap()
+
+    outcomes = {}
+    for kind, classes in POOLS.items():
+        options = {"ca_certs": files["ca"], "timeout": 10}
+        with serving(handle, tls) as port, classes["https"]("127.0.0.1", port, **options) as pool:
+            outcomes[kind], _ = asked(pool, GET, POST)
+    assert outcomes["lean"] == outcomes["stock"]
+
+
+def forward(sock, tls=None):
+    """A proxy: CONNECT makes a tunnel, anything else is answered like `echo`."""
+    received = b""
+    while b"\r\n\r\n" not in received:
+        data = sock.recv(65536)
+        if not data:
+            return
+        received += data
+    if not received.startswith(b"CONNECT "):
+        sock.sendall(with_length(received.split(b"\r\n")[0]))
+        echo(sock)
+        return
+    host, port = received.split()[1].decode().split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as upstream:
+        sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        back = threading.Thread(target=pump, args=(upstream, sock))
+        back.start()
+        pump(sock, upstream)
+        back.join(10)
+
+
+def pump(source, sink):
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(data)
+    with contextlib.suppress(OSError):
+        sink.shutdown(socket.SHUT_WR)
+
+
+@pytest.mark.parametrize("proxy", ["http", "https"])
+@pytest.mark.parametrize("target", ["http", "https"])
+def test_proxies(tls, files, proxy, target):
+    """Forwarded, tunnelled, and tunnelled through TLS, where the socket is one of urllib3's and its own code runs."""
+    outcomes = {}
+    with serving(echo, tls if target == "https" else None) as port:
+        for kind, classes in POOLS.items():
+            with serving(forward, tls if proxy == "https" else None) as proxy_port:
+                url = f"{proxy}://127.0.0.1:{proxy_port}"
+                with urllib3.ProxyManager(url, ca_certs=files["ca"], proxy_headers={"X-P": "1"}, timeout=10) as manager:
+                    manager.pool_classes_by_scheme = classes
+                    target_url = f"{target}://127.0.0.1:{port}"
+                    pool = manager.connection_from_url(target_url)
+                    calls = [GET, POST, {**POST, "body": b"x" * 100_000}]
+                    if target == "http":
+                        calls = [{**call, "url": f"{target_url}{call['url']}"} for call in calls]
+                    with pool:
+                        outcomes[kind], lean = asked(pool, *calls, assert_same_host=False)
+                    in_tls = (proxy, target) == ("https", "https")
+                    assert lean == [kind == "lean" and not in_tls] * 3
+                    assert pool.num_connections == 1
+    assert outcomes["lean"] == outcomes["stock"]
+    assert [outcome[0] for outcome in outcomes["lean"]] == [200] * 3
+
+
+def test_a_refused_tunnel():
+    def refuse(sock):
+        read_request(sock)
+        sock.sendall(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+
+    outcomes = {}
+    for kind, classes in POOLS.items():
+        with serving(refuse) as port, urllib3.ProxyManager(f"http://127.0.0.1:{port}", timeout=10) as manager:
+            manager.pool_classes_by_scheme = classes
+            outcomes[kind], _ = asked(manager.connection_from_url("https://127.0.0.1:1"), GET)
+    assert outcomes["lean"] == outcomes["stock"]
+    assert outcomes["lean"][0][0] is urllib3.exceptions.ProxyError
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("size", [1000, 30_000_000])
+def test_an_early_answer_to_an_upload(tls, files, scheme, size):
+    """The server answers 413 after the head and closes on what is still coming: the answer arrives."""
+
+    def refuse(sock):
+        received = b""
+        while b"\r\n\r\n" not in received:
+            received += sock.recv(100)
+        sock.sendall(with_length(b"{}", b"Connection: close", status=b"HTTP/1.1 413 Too Large"))
+
+    outcomes = {}
+    for kind, classes in POOLS.items():
+        with serving(refuse, tls if scheme == "https" else None) as port:
+            options = {"ca_certs": files["ca"]} if scheme == "https" else {}
+            with classes[scheme]("127.0.0.1", port, timeout=10, **options) as pool:
+                outcomes[kind], _ = asked(pool, {**POST, "body": b"x" * size})
+    assert outcomes["lean"] == outcomes["stock"]
+    if scheme == "http" or size == 1000:  # what is left unread breaks TLS, for urllib3 as for us
+        assert outcomes["lean"][0][0] == 413
+
+
+@pytest.mark.parametrize(
+    "error", [BrokenPipeError(), ConnectionResetError(104, "reset"), OSError(5, "io"), TimeoutError("t")]
+)
+@pytest.mark.parametrize("size", [2, 100_000])
+def test_what_sending_raises_comes_unwrapped(error, size):
+    def outcome(connection_class):
+        server = Server([[OK]])
+        with contextlib.closing(server):
+            connection = stepped(connection_class, server)("127.0.0.1", server.port)
+            server.next_request()
+            connection.connect()
+            connection.sock.sendall = sends = FailingSend(connection.sock, error)
+            with pytest.raises(type(error)) as caught:
+                connection.request("POST", "/", b"x" * size)
+            assert caught.value is error
+            assert sends.is_used
+            status = connection.getresponse().status
+            connection.close()
+            return status
+
+    assert outcome(LEAN) == outcome(STOCK) == 200
+
+
+class FailingSend:
+    def __init__(self, sock, error):
+        self.is_used = False
+        self.error = error
+
+    def __call__(self, data):
+        self.is_used = True
+        raise self.error
+
+
+@pytest.mark.parametrize("timeout", [0.05, urllib3.Timeout(connect=5, read=0.05), urllib3.Timeout(total=0.05)])
+@pytest.mark.parametrize("answer", [b"", OK[:20], OK[:-1]])
+def test_read_timeouts(timeout, answer):
+    ended = threading.Event()
+
+    def handle(sock):
+        read_request(sock)
+        sock.sendall(answer)
+        ended.wait(10)
+
+    outcomes = {}
+    for kind, classes in POOLS.items():
+        with serving(handle) as port, classes["http"]("127.0.0.1", port) as pool:
+            outcomes[kind], _ = asked(pool, GET, timeout=timeout)
+            ended.set()
+        ended.clear()
+    assert outcomes["lean"] == outcomes["stock"]
+    assert outcomes["lean"][0][0] is urllib3.exceptions.ReadTimeoutError
+
+
+def test_timeouts_of_a_reused_connection_are_set_anew():
+    with serving(echo) as port, POOLS["lean"]["http"]("127.0.0.1", port) as pool:
+        for timeout in (5, None, 7.5, urllib3.Timeout(connect=1, read=2)):
+            pool.urlopen("POST", "/", b"{}", timeout=timeout)
+            (connection,) = [idle for idle in pool.pool.queue if idle is not None]
+            assert connection.sock.gettimeout() == getattr(timeout, "read_timeout", timeout)
+        assert pool.num_connections == 1
+
+
+def test_a_connection_that_cannot_be_made():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    errors = [asked(classes["http"]("127.0.0.1", port), GET)[0] for classes in POOLS.values()]
+    assert errors[0] == errors[1]
+    assert errors[0][0][0] is urllib3.exceptions.NewConnectionError
+
+
+def test_threads_share_a_connection():
+    answers = {}
+
+    def ask(number):
+        answers[number] = [connection.perform_request("GET", f"/{number}/{i}")[2] for i in range(50)]
+
+    with serving(echo) as port:
+        connection = SigV4HttpConnection("127.0.0.1", port, timeout=10)
+        threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        connection.close()
+    assert answers == {number: [f"GET /{number}/{i} HTTP/1.1 0" for i in range(50)] for number in range(8)}
+
+
+# --- others that sit between urllib3 and the socket ----------------------------------------------------------
+
+
+@pytest.fixture
+def echo_port():
+    with serving(echo) as port:
+        yield port
+
+
+def lean_connection(port):
+    return contextlib.closing(SigV4HttpConnection("127.0.0.1", port, timeout=10))
+
+
+def test_the_connection_has_lean_connections(echo_port, files):
+    with lean_connection(echo_port) as connection:
+        connection.perform_request("GET", "/")
+        assert connection.pool.ConnectionCls is _transport.HTTPConnection
+        assert isinstance(connection.pool.pool.queue[-1], _transport.HTTPConnection)
+        assert type(connection.pool).urlopen is urllib3.HTTPConnectionPool.urlopen
+        assert str(connection.pool) == str(urllib3.HTTPConnectionPool("127.0.0.1", echo_port))
+    connection = SigV4HttpConnection("127.0.0.1", 1, use_ssl=True, ca_certs=files["ca"])
+    assert connection.pool.ConnectionCls is _transport.HTTPSConnection
+    connection.close()
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_replaced_connection_class_is_respected(monkeypatch, files, scheme):
+    """As vcrpy does it: for all pools that there are, while a cassette is in."""
+    pool = SigV4HttpConnection("127.0.0.1", 1, use_ssl=scheme == "https", ca_certs=files["ca"]).pool
+    stock = POOLS["stock"][scheme]
+    lean = POOLS["lean"][scheme]._lean
+    assert pool.ConnectionCls is lean
+
+    class Recorder(stock.ConnectionCls):
+        pass
+
+    class Own(stock.ConnectionCls):
+        pass
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stock, "ConnectionCls", Recorder)
+        assert pool.ConnectionCls is Recorder
+        assert type(pool._new_conn()) is Recorder
+    assert pool.ConnectionCls is lean
+    pool.ConnectionCls = Own
+    assert type(pool._new_conn()) is Own
+    del pool.ConnectionCls
+    assert type(pool._new_conn()) is lean
+
+
+def test_a_pool_of_ones_own_is_left_alone(echo_port, monkeypatch):
+    class Own(urllib3.HTTPConnectionPool):
+        pass
+
+    monkeypatch.setattr(urllib3, "HTTPConnectionPool", Own)
+    with lean_connection(echo_port) as connection:
+        assert type(connection.pool) is Own
+        assert connection.pool.ConnectionCls is STOCK
+        connection.perform_request("GET", "/")
+
+
+METHODS = ["putrequest", "putheader", "endheaders", "send", "getresponse"]
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [(STOCK, "request"), *[(owner, name) for owner in (STOCK, http.client.HTTPConnection) for name in METHODS]],
+)
+def test_patched_methods_are_called(echo_port, monkeypatch, owner, name):
+    """Tracers replace methods of http.client or urllib3, some in the middle of a program."""
+    original = getattr(owner, name)
+    calls = []
+
+    def patched(self, *args, **kwargs):
+        calls.append(name)
+        return original(self, *args, **kwargs)
+
+    with lean_connection(echo_port) as connection:
+        connection.perform_request("POST", "/", body=b"{}")
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, patched)
+            assert connection.perform_request("POST", "/", body=b"{}")[2] == "POST / HTTP/1.1 2"
+            seen = list(calls)
+        connection.perform_request("POST", "/", body=b"{}")
+    assert seen
+    assert calls == seen
+
+
+def test_a_replaced_response_class_is_used(echo_port, monkeypatch):
+    class Own(urllib3.response.HTTPResponse):
+        pass
+
+    with lean_connection(echo_port) as connection:
+        monkeypatch.setattr(urllib3.response, "HTTPResponse", Own)
+        assert type(connection.pool.urlopen("GET", "/")) is Own
+
+
+def test_http_clients_debug_level(echo_port, monkeypatch, capsys):
+    monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 1)
+    with lean_connection(echo_port) as connection:
+        connection.perform_request("POST", "/", body=b"{}")
+    printed = capsys.readouterr().out
+    assert "send: b'POST / HTTP/1.1" in printed
+    assert "reply: 'HTTP/1.1 200 OK" in printed
+
+
+def test_a_urllib3_that_we_do_not_know_keeps_its_connections(echo_port, monkeypatch):
+    assert _transport._is_known()
+    with monkeypatch.context() as patch:
+        patch.setattr(urllib3.connection._ResponseOptions, "_fields", ("other",))
+        assert not _transport._is_known.__wrapped__()
+    with monkeypatch.context() as patch:
+        patch.delattr(urllib3.connection, "_ResponseOptions")
+        assert not _transport._is_known.__wrapped__()
+    monkeypatch.setattr(_transport, "_is_known", lambda: False)
+    with lean_connection(echo_port) as connection:
+        assert connection.pool.ConnectionCls is STOCK
+        assert connection.perform_request("GET", "/")[0] == 200
+
+
+@pytest.mark.parametrize("name", ["plain", "empty body", "spaced reason", "gzip", "gzip that is not", "junk behind"])
+def test_a_response_with_attributes_that_we_do_not_know(monkeypatch, name):
+    monkeypatch.setattr(_transport, "_response_attributes", lambda: None)
+    assert_same([ANSWERS[name], *LATER], [GET, POST, GET])
+
+
+def test_attributes_that_we_do_not_know_are_seen(monkeypatch):
+    original = urllib3.response.HTTPResponse.__init__
+
+    def init(self, *args, **kwargs):
+        original(self, *args, **kwargs)
+        self.new = 1
+
+    assert _transport._response_attributes.__wrapped__() is not None
+    monkeypatch.setattr(urllib3.response.HTTPResponse, "__init__", init)
+    assert _transport._response_attributes.__wrapped__() is None
+
+
+AUDITED = """
+import sys, urllib3, urllib3.connection
+from opensearch_sigv4 import _transport
+
+events = []
+sys.addaudithook(lambda name, args: events.append((name, args[1:])) if name.startswith("http.client") else None)
+for connection_class in (urllib3.connection.HTTPConnection, _transport.HTTPConnection):
+    with urllib3.HTTPConnectionPool("127.0.0.1", int(sys.argv[1])) as pool:
+        pool.ConnectionCls = connection_class
+        pool.urlopen("GET", "/")
+        pool.urlopen("POST", "/", b"{}")
+        pool.urlopen("POST", "/", bytearray(100_000))
+half = len(events) // 2
+assert events[:half] == events[half:], events
+assert half == 6, events
+"""
+
+
+def test_audit_events(echo_port):
+    subprocess.run([sys.executable, "-c", AUDITED, str(echo_port)], check=True, timeout=60)
+
+
+PATCHED_BEFORE = """
+import http.client, sys
+original = http.client.HTTPConnection.putrequest
+calls = []
+http.client.HTTPConnection.putrequest = lambda *args, **options: calls.append(1) or original(*args, **options)
+from opensearch_sigv4 import SigV4HttpConnection
+connection = SigV4HttpConnection("127.0.0.1", int(sys.argv[1]))
+connection.perform_request("GET", "/")
+connection.close()
+assert len(calls) == 1, calls
+"""
+
+
+def test_methods_that_were_patched_before_are_called(echo_port):
+    subprocess.run([sys.executable, "-c", PATCHED_BEFORE, str(echo_port)], check=True, timeout=60)

@@ -290,6 +290,7 @@ class _Lean(_StockHTTPConnection):
     _HTTPConnection__state: str
     _HTTPConnection__response: http.client.HTTPResponse | None
     _http_vsn_str: str
+    _buffer: list[bytes]
 
     def _is_patched(self) -> bool:
         """Whether somebody sits between urllib3 and the socket, and has to be called."""
@@ -359,6 +360,7 @@ class _Lean(_StockHTTPConnection):
         response = self._HTTPConnection__response
         return (
             self._HTTPConnection__state == _IDLE
+            and not self._buffer  # of a request that was refused half-way: http.client sends it with the next
             and (response is None or response.isclosed())
             and (isinstance(self.sock, socket.socket) if self.sock is not None else bool(self.auto_open))
             and not self._is_patched()
@@ -547,6 +549,7 @@ def _is_known() -> bool:
     state = {
         "_HTTPConnection__state": _IDLE,
         "_HTTPConnection__response": None,
+        "_buffer": [],
         "_http_vsn": 11,
         "_http_vsn_str": "HTTP/1.1",
         "_method": None,
