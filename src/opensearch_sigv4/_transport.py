@@ -546,7 +546,7 @@ _IS_GENUINE: Final = all(
 @cache
 def _is_known() -> bool:
     """Whether urllib3 and http.client keep their state as they do in the versions that we know."""
-    state = {
+    state: dict[str, Any] = {
         "_HTTPConnection__state": _IDLE,
         "_HTTPConnection__response": None,
         "_buffer": [],
