@@ -43,7 +43,7 @@ _JOINED_BODY_MAX_BYTES: Final = 64 * 1024
 # http.client allocates the whole body at once, and fails where it cannot: larger ones are left to it.
 _PLAIN_BODY_MAX_BYTES: Final = 1024 * 1024
 # Well under the 100 at which http.client gives up.
-_PLAIN_HEAD_MAX_LINES: Final = 64
+_PLAIN_MAX_HEADERS: Final = 64
 
 _IDLE: Final = "Idle"
 _REQUEST_SENT: Final = "Request-sent"
@@ -77,7 +77,7 @@ class _HeaderNames(dict[Any, str]):
         return lower
 
 
-_lower: Final = _HeaderNames().__getitem__
+_lower_to_send: Final = _HeaderNames().__getitem__
 
 
 def _body_buffer(body: Any) -> bytes | bytearray | memoryview | None:
@@ -231,19 +231,22 @@ def _response_attributes() -> dict[str, Any] | None:
 _TAKES_SHUTDOWN: Final = "sock_shutdown" in inspect.signature(_StockHTTPResponse).parameters
 
 
+_lower_received: Final = _HeaderNames().__getitem__
+_PRINTABLE: Final = bytes(range(0x20, 0x7F))
+
+
 def _parse_plain_head(received: bytes) -> tuple[int, str, dict[str, list[str]], int, int] | None:
     """Status, reason, headers as HTTPHeaderDict keeps them, where the body begins, and its length; or None."""
     end = received.find(b"\r\n\r\n")
     if end < 0 or not received.startswith(b"HTTP/1.1 "):
         return None
-    try:
-        lines = received[:end].decode("ascii").split("\r\n")
-    except UnicodeDecodeError:
-        return None
-    if len(lines) > _PLAIN_HEAD_MAX_LINES or not "".join(lines).isprintable():
+    head = received[:end]
+    text = head.decode("latin-1")
+    status_line, *lines = text.split("\r\n")
+    # Nothing but printable ASCII and the CRLF that it was split at; no blank at the start of a line or value.
+    if len(lines) > _PLAIN_MAX_HEADERS or head.translate(None, _PRINTABLE) != b"\r\n" * len(lines) or ":  " in text:
         return None
 
-    status_line, *header_lines = lines
     digits = status_line[9:12]
     if len(digits) != 3 or not digits.isdigit() or status_line[12:13] not in ("", " "):
         return None
@@ -251,27 +254,39 @@ def _parse_plain_head(received: bytes) -> tuple[int, str, dict[str, list[str]], 
     if status < 200 or status in (204, 304):
         return None
 
-    headers: dict[str, list[str]] = {}
-    for line in header_lines:
-        name, colon, value = line.partition(":")
-        # A name with a space in it may be a folded line, a "From " or no header at all.
-        if not colon or not name or " " in name:
+    # Blanks at the end of a value stay: so they do with http.client.
+    pairs = [line.split(": ", 1) for line in lines]
+    headers = {_lower_received(pair[0]): pair for pair in pairs if len(pair) == 2}
+    if len(headers) != len(pairs):
+        merged = _merge(pairs)
+        if merged is None:
             return None
-        lower = name.lower()
-        # Leading blanks go and trailing ones stay: so does the parser behind http.client.
-        if lower in headers:
-            headers[lower].append(value.lstrip(" "))
-        else:
-            headers[lower] = [name, value.lstrip(" ")]
-
+        headers = merged
     length = headers.get("content-length")
     if length is None or len(length) != 2 or len(length[1]) > 7 or not length[1].isdigit():
         return None
-    if "transfer-encoding" in headers or ("connection" in headers and "close" in headers["connection"][1].lower()):
+    if "" in headers or "transfer-encoding" in headers:
+        return None
+    if "connection" in headers and "close" in headers["connection"][1].lower():
         return None
     if "content-type" in headers and headers["content-type"][1][:1] in ("m", "M"):
         return None  # multipart and message are parsed further, and may be warned of
     return status, status_line[13:].strip(" "), headers, end + 4, int(length[1])
+
+
+def _merge(pairs: list[list[str]]) -> dict[str, list[str]] | None:
+    """Headers of which some have the same name; None if a line is no name, colon, blank and value."""
+    headers: dict[str, list[str]] = {}
+    for pair in pairs:
+        if len(pair) != 2:
+            return None
+        name, value = pair
+        lower = _lower_received(name)
+        if lower in headers:
+            headers[lower].append(value)
+        else:
+            headers[lower] = [name, value]
+    return headers
 
 
 # --- connections -------------------------------------------------------------------------------------------
@@ -375,7 +390,7 @@ class _Lean(_StockHTTPConnection):
         needs_length = _CONTENT_LENGTH_0_IF_NO_BODY.get(method)
         if needs_length is None or not (url.isascii() and url.isprintable()) or " " in url:
             return None
-        names = frozenset(map(_lower, headers))
+        names = frozenset(map(_lower_to_send, headers))
         if "" in names or "transfer-encoding" in names:
             return None
 
