@@ -965,7 +965,7 @@ def test_tls_that_ends(tls, files, answer, ending):
     assert outcomes["lean"] == outcomes["stock"]
 
 
-def forward(sock, tls=None):
+def forward(sock):
     """A proxy: CONNECT makes a tunnel, anything else is answered like `echo`."""
     received = b""
     while b"\r\n\r\n" not in received:
@@ -980,18 +980,14 @@ def forward(sock, tls=None):
     host, port = received.split()[1].decode().split(":")
     with socket.create_connection((host, int(port)), timeout=10) as upstream:
         sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-        back = threading.Thread(target=pump, args=(upstream, sock))
-        back.start()
-        pump(sock, upstream)
-        back.join(10)
-
-
-def pump(source, sink):
-    with contextlib.suppress(OSError):
-        while data := source.recv(65536):
-            sink.sendall(data)
-    with contextlib.suppress(OSError):
-        sink.shutdown(socket.SHUT_WR)
+        ends = {sock: upstream, upstream: sock}
+        while True:  # in one thread: OpenSSL's connections are not for two
+            is_pending = isinstance(sock, ssl.SSLSocket) and sock.pending()
+            for end in [sock] if is_pending else select.select(list(ends), [], [], 10)[0]:
+                data = end.recv(1 << 16)
+                if not data:
+                    return
+                ends[end].sendall(data)
 
 
 @pytest.mark.parametrize("proxy", ["http", "https"])
@@ -1033,16 +1029,21 @@ def test_a_refused_tunnel():
     assert outcomes["lean"][0][0] is urllib3.exceptions.ProxyError
 
 
-@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize(("scheme", "ending"), [("http", "reset"), ("http", "read"), ("https", "read")])
 @pytest.mark.parametrize("size", [1000, 30_000_000])
-def test_an_early_answer_to_an_upload(tls, files, scheme, size):
-    """The server answers 413 after the head and closes on what is still coming: the answer arrives."""
+def test_an_early_answer_to_an_upload(tls, files, scheme, ending, size):
+    """The server answers 413 after the head, and closes on what is still coming or reads it: the answer arrives.
+
+    Not with a reset in TLS: that breaks what was received before it too, at times, for urllib3 as for us.
+    """
 
     def refuse(sock):
         received = b""
         while b"\r\n\r\n" not in received:
             received += sock.recv(100)
         sock.sendall(with_length(b"{}", b"Connection: close", status=b"HTTP/1.1 413 Too Large"))
+        while ending == "read" and sock.recv(1 << 20):
+            pass
 
     outcomes = {}
     for kind, classes in POOLS.items():
@@ -1051,8 +1052,7 @@ def test_an_early_answer_to_an_upload(tls, files, scheme, size):
             with classes[scheme]("127.0.0.1", port, timeout=10, **options) as pool:
                 outcomes[kind], _ = asked(pool, {**POST, "body": b"x" * size})
     assert outcomes["lean"] == outcomes["stock"]
-    if scheme == "http" or size == 1000:  # what is left unread breaks TLS, for urllib3 as for us
-        assert outcomes["lean"][0][0] == 413
+    assert outcomes["lean"][0][0] == 413
 
 
 @pytest.mark.parametrize(
