@@ -961,7 +961,11 @@ def test_tls_that_ends(tls, files, answer, ending):
     for kind, classes in POOLS.items():
         options = {"ca_certs": files["ca"], "timeout": 10}
         with serving(handle, tls) as port, classes["https"]("127.0.0.1", port, **options) as pool:
-            outcomes[kind], _ = asked(pool, GET, POST)
+            first = asked(pool, GET)[0]
+            for idle in pool.pool.queue:
+                if idle is not None and idle.sock is not None:
+                    assert select.select([idle.sock], [], [], 10)[0]  # the end has arrived
+            outcomes[kind] = [*first, *asked(pool, POST)[0], pool.num_connections]
     assert outcomes["lean"] == outcomes["stock"]
 
 

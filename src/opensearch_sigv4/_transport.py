@@ -148,9 +148,9 @@ class _PlainResponse(http.client.HTTPResponse):
 
     _message: http.client.HTTPMessage | None
 
-    def __init__(self, received: bytes, method: str | None, status: int, reason: str, body: bytes | None) -> None:
+    def __init__(self, head: bytes, method: str | None, status: int, reason: str, body: bytes | None) -> None:
         # `body` is what is still to be read of it; None when it was read, as then http.client has no file any more.
-        self._received = received
+        self._head = head
         self._message = None
         self._method = method
         self.fp = None if body is None else io.BytesIO(body)  # type: ignore[assignment]
@@ -165,9 +165,9 @@ class _PlainResponse(http.client.HTTPResponse):
     @property
     def headers(self) -> http.client.HTTPMessage:
         if self._message is None:
-            head = io.BytesIO(self._received)
-            head.readline()
-            self._message = http.client.parse_headers(head)
+            lines = io.BytesIO(self._head)
+            lines.readline()  # the status line
+            self._message = http.client.parse_headers(lines)
         return self._message
 
     @headers.setter
@@ -292,7 +292,9 @@ def _merge(pairs: list[list[str]]) -> dict[str, list[str]] | None:
 # --- connections -------------------------------------------------------------------------------------------
 
 
-_hooks: Final = attrgetter("request", "putrequest", "putheader", "endheaders", "send", "getresponse")
+# The methods between a pool and the socket that others replace to see, or to change, what goes through them.
+_HOOKS: Final = ("request", "putrequest", "putheader", "endheaders", "send", "getresponse")
+_hooks: Final = attrgetter(*_HOOKS)
 _HTTP_CLIENT_HOOKS: Final = _hooks(http.client.HTTPConnection)
 _BEGIN: Final = http.client.HTTPResponse.begin
 
@@ -473,7 +475,7 @@ class _Lean(_StockHTTPConnection):
         if attributes is None:
             # urllib3's own constructor reads the body, and decodes it.
             shutdown: dict[str, Any] = {"sock_shutdown": sock.shutdown} if _TAKES_SHUTDOWN else {}
-            original = _PlainResponse(data, self._method, status, reason, body)
+            original = _PlainResponse(data[:start], self._method, status, reason, body)
             return _StockHTTPResponse(
                 body=original,
                 headers=header_dict,
@@ -489,7 +491,7 @@ class _Lean(_StockHTTPConnection):
                 request_url=options.request_url,
                 **shutdown,
             )
-        original = _PlainResponse(data, self._method, status, reason, None)
+        original = _PlainResponse(data[:start], self._method, status, reason, None)
         response: _StockHTTPResponse = _StockHTTPResponse.__new__(_StockHTTPResponse)
         response.__dict__.update(
             attributes,
@@ -536,14 +538,14 @@ class HTTPConnection(_Lean):
     """urllib3's `HTTPConnection`, lean."""
 
     _stock = _StockHTTPConnection
-    _stock_hooks = _hooks(_StockHTTPConnection)
+    _stock_hooks = tuple(getattr(_StockHTTPConnection, name, None) for name in _HOOKS)
 
 
 class HTTPSConnection(_Lean, _StockHTTPSConnection):
     """urllib3's `HTTPSConnection`, lean."""
 
     _stock = _StockHTTPSConnection
-    _stock_hooks = _hooks(_StockHTTPSConnection)
+    _stock_hooks = tuple(getattr(_StockHTTPSConnection, name, None) for name in _HOOKS)
 
 
 def _is_genuine(function: Any) -> bool:
