@@ -165,6 +165,8 @@ furthers = st.sampled_from([frozenset(), frozenset({"content-type", "accept"}), 
 @example("GET", URL, b"", {}, None, 253402300799.5, frozenset(), False)
 @example("GET", URL, b"", {}, None, 253402300800, frozenset(), False)
 @example("GET", URL, b"", {}, None, -0.5, frozenset(), False)
+@example("GET", URL, b"", {}, None, 10**400, frozenset(), False)
+@example("GET", URL, b"", {}, None, float("nan"), frozenset(), False)
 def test_sign(cython, method, url, body, headers, token, timestamp, further, unsigned):
     def signed(core):
         # Iterators are used up, so each twin gets its own.

@@ -560,7 +560,7 @@ cdef Moment _moment(object timestamp, object secret_key, object region, object s
     cdef Moment moment
     if PyFloat_CheckExact(timestamp):
         seconds = PyFloat_AS_DOUBLE(timestamp)
-    elif PyLong_CheckExact(timestamp):
+    elif PyLong_CheckExact(timestamp) and 0 <= timestamp < _YEAR_10000_S:
         seconds = timestamp
     else:
         return None
