@@ -54,8 +54,8 @@ class Server:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
 
-    def connect(self):
-        sock = Stepped(socket.AF_INET, socket.SOCK_STREAM)
+    def connect(self, socket_class):
+        sock = socket_class(socket.AF_INET, socket.SOCK_STREAM)
         sock.server = self
         sock.connect(self.listener.getsockname())
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -127,10 +127,10 @@ class Stepped(socket.socket):
         return super().recv_into(*args)
 
 
-def stepped(connection_class, server):
+def stepped(connection_class, server, socket_class=None):
     class Connection(connection_class):
         def _new_conn(self):
-            return server.connect()
+            return server.connect(socket_class or Stepped)
 
     return Connection
 
@@ -384,6 +384,10 @@ ANSWERS = {
     "separators around values": [with_length(b"{}", b"A: \x0b\x1cb\x1d \x0c", b"B: \x1f")],
     "NUL": [with_length(b"{}", b"A: b\x00c")],
     "blanks around values": [with_length(b"{}", b"A:b", b"B:   c   ", b"C:\t d \t", b"D:", b"E: ", b"F:   ")],
+    "blanks before a value": [with_length(b"{}", b"A:   b", b"C: d")],
+    "no blank before a value": [with_length(b"{}", b"A:b", b"C: d")],
+    "blanks behind a value": [with_length(b"{}", b"A: b   ")],
+    "an empty value": [with_length(b"{}", b"A: ", b"B: c")],
     "colons in values": [with_length(b"{}", b"A: b: c", b"Date: 10:11:12", b"B::c")],
     "encoded words": [with_length(b"{}", b"A: =?utf-8?q?=C3=BC?=")],
     "same name twice": [with_length(b"{}", b"Set-Cookie: a", b"set-cookie: b", b"SET-COOKIE: c", b"A: b")],
@@ -1119,6 +1123,54 @@ def test_timeouts_of_a_reused_connection_are_set_anew():
             (connection,) = [idle for idle in pool.pool.queue if idle is not None]
             assert connection.sock.gettimeout() == getattr(timeout, "read_timeout", timeout)
         assert pool.num_connections == 1
+
+
+def test_sending_has_the_connect_timeout_and_receiving_the_read_timeout():
+    class Noting(Stepped):
+        seen = ()
+
+        def sendall(self, data):
+            self.seen += (self.gettimeout(),)
+            return super().sendall(data)
+
+        def _step(self):
+            self.seen += (self.gettimeout(),)
+            super()._step()
+
+    def seen(connection_class):
+        server = Server([[OK], [OK]])
+        with contextlib.closing(server):
+            pool = urllib3.HTTPConnectionPool("127.0.0.1", server.port)
+            pool.ConnectionCls = stepped(connection_class, server, Noting)
+            for _ in range(2):
+                server.next_request()
+                pool.urlopen("GET", "/", timeout=urllib3.Timeout(connect=3, read=7))
+            noted = pool.pool.queue[-1].sock.seen
+            pool.close()
+        return noted
+
+    # A new socket has urllib3's connect timeout from `create_connection`, which these sockets do not go through.
+    assert seen(LEAN)[1:] == seen(STOCK)[1:] == (7, 3, 7)
+
+
+def test_a_socket_that_never_waits():
+    ended = threading.Event()
+
+    def handle(sock):
+        read_request(sock)
+        ended.wait(10)
+
+    def outcome(connection_class):
+        with serving(handle) as port, contextlib.closing(connection_class("127.0.0.1", port, timeout=10)) as connection:
+            connection.request("GET", "/")
+            connection.timeout = 0
+            with pytest.raises(Exception) as caught:  # noqa: PT011
+                connection.getresponse()
+            ended.set()
+        ended.clear()
+        return [kind for kind, _ in chain(caught.value)]
+
+    assert outcome(LEAN) == outcome(STOCK)
 
 
 def test_a_connection_that_cannot_be_made():
