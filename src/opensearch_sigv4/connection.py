@@ -40,7 +40,8 @@ class SigV4HttpConnection(Urllib3HttpConnection):
     `http_auth` is None and the host is one that AWS names (see `endpoint.parse_host`). Otherwise it is its
     parent. The request target is built once, signed, and sent as it is; a `Host` among a call's headers is the
     host signed; an `Authorization` among them (opensearch-py's `http_auth=` or `api_key=` on a call) is sent
-    and nothing is signed.
+    and nothing is signed. Every request goes through the `urlopen` of a urllib3 pool; the pool's connections are
+    lean ones (`_transport`), unless `pool.ConnectionCls`, or that of all pools, is set to another class.
 
     All of the parent's arguments, and:
 
