@@ -7,6 +7,7 @@ send its next piece, so that where the pieces break is the test's to say, and no
 
 import array
 import contextlib
+import gc
 import gzip
 import http.client
 import io
@@ -19,6 +20,7 @@ import struct
 import subprocess
 import sys
 import threading
+import weakref
 import zlib
 
 import pytest
@@ -429,6 +431,29 @@ def test_answers(name):
     for reader in READERS:
         request = {**GET, "preload_content": False, "reader": reader}
         assert_same([ANSWERS[name], *LATER], [request, POST, GET])
+
+
+def test_an_error_keeps_nothing_alive():
+    def is_gone(connection_class, answer):
+        server = Server([answer])
+        with contextlib.closing(server):
+            connection = stepped(connection_class, server)("127.0.0.1", server.port)
+            server.next_request()
+            connection.request("GET", "/")
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                connection.getresponse()
+            connection.close()
+            reference = weakref.ref(connection)
+            del connection
+            return reference() is None
+
+    gc.disable()
+    try:
+        for answer in ([TIMEOUT], [RESET], [OK[:20], RESET]):
+            assert is_gone(STOCK, answer)
+            assert is_gone(LEAN, answer)
+    finally:
+        gc.enable()
 
 
 # --- the same, at random ------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ HTTP/1.1; a status from 200 on that is neither 204 nor 304; exactly one Content-
 Transfer-Encoding; no `close`. The receives that read it have the sizes of those of the buffered reader that http.client
 uses, so that bytes after the answer are lost, or left to be found by the pool, exactly where they are with urllib3.
 
-What is known of urllib3 and http.client beyond their documentation is checked once, by `is_usable`; programs that
+What is known of urllib3 and http.client beyond their documentation is checked once, by `_is_known`; programs that
 patch them (tracers, recorders) are looked for on every request. test_transport.py holds all of it equal to urllib3.
 """
 
@@ -116,7 +116,10 @@ class _Replay(io.RawIOBase):
             return self._file.readinto(buffer)  # type: ignore[no-any-return]
         data = self._received.pop()
         if isinstance(data, OSError):
-            raise data
+            try:
+                raise data
+            finally:
+                del data  # else the error would hold the frame that holds it
         size = min(len(buffer), len(data))
         buffer[:size] = data[:size]
         if size < len(data):
@@ -532,6 +535,7 @@ class _Lean(_StockHTTPConnection):
             return super().getresponse()
         finally:
             del self.response_class
+            received.clear()  # as in `readinto`
 
 
 class HTTPConnection(_Lean):
