@@ -1285,12 +1285,11 @@ def test_a_pool_of_ones_own_is_left_alone(echo_port, monkeypatch):
 
 
 METHODS = ["putrequest", "putheader", "endheaders", "send", "getresponse"]
+PATCHED = [(STOCK, "request"), (http.client.HTTPResponse, "begin")]
+PATCHED += [(owner, name) for owner in (STOCK, http.client.HTTPConnection) for name in METHODS]
 
 
-@pytest.mark.parametrize(
-    ("owner", "name"),
-    [(STOCK, "request"), *[(owner, name) for owner in (STOCK, http.client.HTTPConnection) for name in METHODS]],
-)
+@pytest.mark.parametrize(("owner", "name"), PATCHED)
 def test_patched_methods_are_called(echo_port, monkeypatch, owner, name):
     """Tracers replace methods of http.client or urllib3, some in the middle of a program."""
     original = getattr(owner, name)
