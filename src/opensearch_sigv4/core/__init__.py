@@ -10,6 +10,7 @@ variables that say so:
 
 import os
 import warnings
+from importlib import import_module
 
 from ._python import (
     Kept,
@@ -38,30 +39,38 @@ from ._python import (
 #: The twin in use: "cython" or "python".
 backend = "python"
 
+# What has no compiled form is the Python twin's.
+_COMPILED = (
+    "Kept",
+    "RequestSigner",
+    "SigningKey",
+    "canonical_path",
+    "canonical_query",
+    "hash_path",
+    "hash_paths",
+    "payload_hash",
+    "request_target",
+    "select_hash_path",
+    "sign",
+    "signing_key",
+    "split_url",
+)
+
 if os.environ.get("OPENSEARCH_SIGV4_NO_EXTENSIONS", "0") in ("", "0"):
     try:
-        # What has no compiled form is the Python twin's.
-        from ._cython import (  # type: ignore[no-redef]
-            Kept,
-            RequestSigner,
-            SigningKey,
-            canonical_path,
-            canonical_query,
-            hash_path,
-            hash_paths,
-            payload_hash,
-            request_target,
-            select_hash_path,
-            sign,
-            signing_key,
-            split_url,
-        )
-
+        _twin = import_module("._cython", __name__)
+        # All of it or nothing: an extension left by another version may lack a name, and the twins must not be mixed.
+        _compiled = {name: getattr(_twin, name) for name in _COMPILED}
+    except Exception as error:  # a broken or foreign extension, a second interpreter in this process
+        if not (isinstance(error, ModuleNotFoundError) and error.name == f"{__name__}._cython"):  # It was not built.
+            warnings.warn(
+                f"the compiled core cannot be loaded, signing in Python instead: {type(error).__name__}: {error}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+    else:
+        globals().update(_compiled)
         backend = "cython"
-    except ModuleNotFoundError:
-        pass  # An installation without the extension.
-    except ImportError as error:
-        warnings.warn(f"the compiled core cannot be loaded, signing in Python instead: {error}", stacklevel=2)
 
 _chosen_path = os.environ.get("OPENSEARCH_SIGV4_HASH", "")
 if _chosen_path not in ("", "auto"):

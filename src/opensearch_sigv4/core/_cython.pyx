@@ -419,7 +419,7 @@ def select_hash_path(path):
     """
     global _use_openssl, _is_portable
     if path != "openssl" and osv4_sha256_select(path.encode()) != 0:
-        raise ValueError(f"no way to compute SHA-256 is called {path!r} here; there are {', '.join(hash_paths())}")
+        raise ValueError(f"no way to compute SHA-256 is called {path!r} here; there are: {', '.join(hash_paths())}")
     _use_openssl = path == "openssl"
     _is_portable = path == "portable"
     # Keys hold what the way that derived them needs.
