@@ -61,8 +61,8 @@ def reason(error: BaseException) -> str:
 
 
 def core_extension() -> Extension:
-    # A sanitizer's report needs the symbols that a release does without. CFLAGS replaces the flags that Python was built
-    # with: without NDEBUG the assertions in its headers are compiled in, with the paths of those headers.
+    # A sanitizer's report needs the symbols that a release does without. CFLAGS replaces the flags of Python's own
+    # build: without NDEBUG the assertions in its headers are compiled in, with the paths of those headers.
     is_release = not any(flag.startswith("-fsanitize") for flag in CFLAGS)
     compile_args = ["-fvisibility=hidden"]
     if is_release:
@@ -97,7 +97,7 @@ def main() -> None:
         # In a process of its own: setuptools keeps state, such as which directories it has made, and an editable
         # installation failed on it. The warning is one that setuptools' own build backend silences, too.
         command = [sys.executable, "-W", "ignore:setup.py install is deprecated", __file__, *sys.argv[1:]]
-        retried = subprocess.run(command, env={**os.environ, VARIABLE: "no"}, check=False)
+        retried = subprocess.run(command, env={**os.environ, VARIABLE: "no"}, check=False)  # noqa: S603
         if retried.returncode:
             sys.exit(retried.returncode)
 
