@@ -332,6 +332,33 @@ def test_request_signers(cython):
             assert signer.sign.__doc__ == _python.RequestSigner.sign.__doc__
 
 
+@pytest.mark.parametrize(
+    "snapshot", [(ACCESS_KEY, SECRET_KEY), [ACCESS_KEY, SECRET_KEY, TOKEN], (), None, 5, "abc", "ab"]
+)
+def test_a_source_of_something_else(cython, snapshot):
+    def signed(core):
+        signer = core.RequestSigner(Source(snapshot), lambda: 0, REGION, "es", frozenset(), False)
+        return outcome(signer.sign, "GET", URL)
+
+    assert signed(cython)[0] == signed(_python)[0]
+
+
+@pytest.mark.parametrize("generation", [(), (None, None), None, [None, None, 0, "snapshot"], (None, None, "later", 0)])
+def test_a_generation_of_something_else(cython, generation):
+    class Credentials:
+        _expiry_time = None
+        _frozen_credentials = None
+
+    for core in (cython, _python):
+        kept = core.Kept(Credentials(), lambda: 0, (None, None, 1, "snapshot"))
+        assert kept.current() == "snapshot"
+        kept.generation = generation
+        if generation == [None, None, 0, "snapshot"]:
+            continue  # the Python twin takes any sequence
+        with pytest.raises((TypeError, ValueError, IndexError)):
+            kept.current()
+
+
 def test_the_dates_of_other_centuries(cython):
     for day in ((1970, 1, 1), (2000, 2, 29), (2100, 3, 1), (9999, 12, 31)):
         timestamp = datetime(*day, 23, 59, 59, tzinfo=UTC).timestamp()

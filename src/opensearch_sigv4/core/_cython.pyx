@@ -916,6 +916,8 @@ cdef class RequestSigner:
             snapshot = self._kept._current(timestamp if has_read else self._kept._clock())
         if snapshot is None:
             snapshot = self.source.snapshot()
+        if not isinstance(snapshot, tuple):
+            snapshot = tuple(snapshot)
         access_key, secret_key, token = <tuple>snapshot
         signed = _sign(
             method, url, body, headers, access_key, secret_key, token, region, self.service, timestamp,
@@ -945,14 +947,16 @@ cdef class Kept:
 
     cdef object _current(self, object now):
         with cython.critical_section(self):
-            generation = <tuple>self.generation
+            generation = self.generation
+        if not isinstance(generation, tuple):
+            raise TypeError(f"generation: a tuple is needed, not {type(generation).__name__}")
         # In this order: see the Python twin.
         if (
-            self._credentials._expiry_time is generation[0]
-            and self._credentials._frozen_credentials is generation[1]
-            and <double>now < <double>generation[2]
+            self._credentials._expiry_time is (<tuple>generation)[0]
+            and self._credentials._frozen_credentials is (<tuple>generation)[1]
+            and <double>now < <double>(<tuple>generation)[2]
         ):
-            return generation[3]
+            return (<tuple>generation)[3]
         return None
 
 
