@@ -1134,11 +1134,12 @@ def test_read_timeouts(timeout, answer):
     outcomes = {}
     for kind, classes in POOLS.items():
         with serving(handle) as port, classes["http"]("127.0.0.1", port) as pool:
-            outcomes[kind], _ = asked(pool, GET, timeout=timeout)
+            (error,), _ = asked(pool, GET, timeout=timeout)
+            outcomes[kind] = error[0]  # its cause may be another when a slow machine uses the total up before
             ended.set()
         ended.clear()
     assert outcomes["lean"] == outcomes["stock"]
-    assert outcomes["lean"][0][0] is urllib3.exceptions.ReadTimeoutError
+    assert outcomes["lean"] is urllib3.exceptions.ReadTimeoutError
 
 
 def test_timeouts_of_a_reused_connection_are_set_anew():
