@@ -73,7 +73,8 @@ ctypedef struct Canonical:
     Span signed_headers
 
 
-# The key of one secret, day, region and service: HMAC's states after it. Wiped when it goes.
+# The key of one secret, day, region and service: HMAC's states after it. Wiped when it goes, and what
+# led to it at once; of what OpenSSL does instead, nothing is promised. test_memory.py reads the memory.
 cdef class SigningKey:
     cdef osv4_hmac_key _states
     cdef object _by_openssl  # the Python twin's key, instead of the states, where OpenSSL does the hashing

@@ -1,5 +1,7 @@
 #include "sha256_blocks.h"
 
+#include <string.h>
+
 const uint32_t osv4_sha256_k[64] = {
     0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
     0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
@@ -16,12 +18,19 @@ static inline uint32_t load_be32(const uint8_t *bytes)
     return (uint32_t)bytes[0] << 24 | (uint32_t)bytes[1] << 16 | (uint32_t)bytes[2] << 8 | bytes[3];
 }
 
+/* GCC 12 makes vectors of eight such stores where they are written out, by way of 16 bytes on the stack, where half of
+ * a key stayed. */
 static inline void store_be32(uint8_t *bytes, uint32_t value)
 {
+#if defined(__GNUC__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    value = __builtin_bswap32(value);
+    memcpy(bytes, &value, sizeof value);
+#else
     bytes[0] = (uint8_t)(value >> 24);
     bytes[1] = (uint8_t)(value >> 16);
     bytes[2] = (uint8_t)(value >> 8);
     bytes[3] = (uint8_t)value;
+#endif
 }
 
 static inline uint32_t rotr(uint32_t x, int n)
