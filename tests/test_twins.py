@@ -213,10 +213,12 @@ def test_split_url(cython, url):
 
 
 @few
-@given(anything, anything, anything, anything)
-def test_odd_credentials(cython, access_key, secret_key, region, service):
+@given(st.sampled_from(["GET", "", None]), anything, anything, anything, anything)
+@example("", ACCESS_KEY, SECRET_KEY, "\n", "es")
+@example("", ACCESS_KEY, "\ud800", REGION, "es")
+def test_odd_credentials(cython, method, access_key, secret_key, region, service):
     def signed(core):
-        return outcome(core.sign, "GET", URL, None, None, access_key, secret_key, None, region, service, 0)
+        return outcome(core.sign, method, URL, None, None, access_key, secret_key, None, region, service, 0)
 
     assert signed(cython) == signed(_python)
 

@@ -583,7 +583,10 @@ cdef Moment _moment(object timestamp, object secret_key, object region, object s
     moment.secret_key = secret_key
     moment.region = region
     moment.service = service
-    moment.key = signing_key(secret_key, moment.amz_date[:8], region, service)
+    try:
+        moment.key = signing_key(secret_key, moment.amz_date[:8], region, service)
+    except (TypeError, ValueError):  # the Python twin looks at the method, the URL and the headers first
+        return None
     with cython.critical_section(_latest):
         _latest.moment = moment
     return moment
