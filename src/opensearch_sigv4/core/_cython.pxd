@@ -145,11 +145,11 @@ cdef bint _is_named(Span name, const char *lower, Py_ssize_t size) noexcept nogi
 cdef bint _write(Request *request, Span payload_hash, char *out, Canonical *canonical) noexcept nogil
 
 
-# Botocore's refreshable credentials, and the generation of them that was read last.
+# Botocore's refreshable credentials, and the generation of them that was read last, for all threads: see Latest.
 cdef class Kept:
     cdef object _credentials
     cdef object _clock
-    cdef public object generation
+    cdef object _generation
 
     cdef object _current(self, object now)
 

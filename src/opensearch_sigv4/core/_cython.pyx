@@ -943,14 +943,27 @@ cdef class Kept:
     def __init__(self, credentials, clock, generation):
         self._credentials = credentials
         self._clock = clock
-        self.generation = generation
+        self._generation = generation
+
+    # Not `cdef public`: that is in a critical section of its own in some versions of Cython only.
+    @property
+    def generation(self):
+        with cython.critical_section(self):
+            return self._generation
+
+    @generation.setter
+    def generation(self, generation):
+        with cython.critical_section(self):
+            # Kept until later: as it goes, code of the credentials may run, for which the section would be left.
+            previous = self._generation
+            self._generation = generation
 
     def current(self):
         return self._current(self._clock())
 
     cdef object _current(self, object now):
         with cython.critical_section(self):
-            generation = self.generation
+            generation = self._generation
         if not isinstance(generation, tuple):
             raise TypeError(f"generation: a tuple is needed, not {type(generation).__name__}")
         # In this order: see the Python twin.
