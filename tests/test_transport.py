@@ -7,13 +7,16 @@ send its next piece, so that where the pieces break is the test's to say, and no
 
 import array
 import contextlib
+import functools
 import gc
 import gzip
 import http.client
+import inspect
 import io
 import logging
 import re
 import select
+import signal
 import socket
 import ssl
 import struct
@@ -22,6 +25,7 @@ import sys
 import threading
 import weakref
 import zlib
+from types import SimpleNamespace
 
 import pytest
 import trustme
@@ -29,6 +33,7 @@ import urllib3
 import urllib3.connection
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from opensearchpy.exceptions import ConnectionError as OpenSearchConnectionError
 from urllib3.util import SKIP_HEADER
 
 from conftest import EXAMPLES
@@ -127,6 +132,14 @@ class Stepped(socket.socket):
     def recv_into(self, *args):
         self._step()
         return super().recv_into(*args)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _stepped_sockets_count_as_the_standard_librarys():
+    known = _transport._SOCKETS
+    _transport._SOCKETS = known | {Stepped}
+    yield
+    _transport._SOCKETS = known
 
 
 def stepped(connection_class, server, socket_class=None):
@@ -350,6 +363,8 @@ ANSWERS = {
         *[(BIG * 26)[i : i + 60000] for i in range(0, 1064960, 60000)],
     ],
     "junk behind": [OK + b"junk"],
+    "junk behind the last buffer": [head(b"Content-Length: 5000"), b"a" * 3000, b"a" * 2000 + b"j" * 4000],
+    "an answer behind the last buffer": [head(b"Content-Length: 9000"), b"a" * 500, b"a" * 8500 + b"j" * 7692 + OK],
     "an answer behind": [OK + OK.replace(b"{}", b"[]")],
     "an answer behind, apart": [OK, OK.replace(b"{}", b"[]")],
     "an answer behind, over a buffer": [with_length(b"x" * 9000) + OK.replace(b"{}", b"[]") * 300],
@@ -431,6 +446,16 @@ def test_answers(name):
     for reader in READERS:
         request = {**GET, "preload_content": False, "reader": reader}
         assert_same([ANSWERS[name], *LATER], [request, POST, GET])
+
+
+def test_the_answers_are_read_by_ours(monkeypatch):
+    """What compares urllib3's connections with themselves would prove nothing."""
+    parsed = []
+    original = _transport._parse_plain_head
+    monkeypatch.setattr(_transport, "_parse_plain_head", lambda data: parsed.append(data) or original(data))
+    play(LEAN, [ANSWERS["plain"], *LATER], [GET, POST, GET])
+    assert len(parsed) == 3
+    assert all(map(original, parsed))
 
 
 def test_an_error_keeps_nothing_alive():
@@ -541,6 +566,11 @@ def raw_answers(draw):
             st.sampled_from([b"", b"\r", b"\n", b"\r\n", b" ", b":", b"\t", b"\x1c", b"\xe9", b"0"])
         )
     raw = bytes(mutable)
+    if draw(st.integers(0, 7)) == 0:  # a larger body, in large pieces, with something behind it
+        size = draw(st.integers(4000, 30000))
+        raw = with_length(b"a" * size) + draw(st.sampled_from([b"", b"j" * 4000, b"j" * 8000 + OK, OK]))
+        cuts = sorted(draw(st.lists(st.integers(0, len(raw)), max_size=6)))
+        return [raw[a:b] for a, b in zip([0, *cuts], [*cuts, len(raw)], strict=True) if a < b]
     cuts = sorted(draw(st.lists(st.integers(0, min(len(raw), 9100)), max_size=3)))
     pieces = [raw[a:b] for a, b in zip([0, *cuts], [*cuts, len(raw)], strict=True) if a < b]
     return pieces + draw(st.sampled_from([[], [], [], [CLOSE], [RESET], [TIMEOUT]]))
@@ -1286,19 +1316,46 @@ def test_a_pool_of_ones_own_is_left_alone(echo_port, monkeypatch):
 
 
 METHODS = ["putrequest", "putheader", "endheaders", "send", "getresponse"]
-PATCHED = [(STOCK, "request"), (http.client.HTTPResponse, "begin")]
+PATCHED = [(STOCK, "request"), (http.client.HTTPResponse, "begin"), (http.client.HTTPResponse, "read")]
+PATCHED += [(urllib3.response.HTTPResponse, "__init__"), (urllib3.response.HTTPResponse, "read")]
 PATCHED += [(owner, name) for owner in (STOCK, http.client.HTTPConnection) for name in METHODS]
 
 
-@pytest.mark.parametrize(("owner", "name"), PATCHED)
-def test_patched_methods_are_called(echo_port, monkeypatch, owner, name):
-    """Tracers replace methods of http.client or urllib3, some in the middle of a program."""
-    original = getattr(owner, name)
-    calls = []
+class EqualWrapper:
+    """A wrapper that says it is what it wraps, as wrapt's are, with which New Relic and Datadog patch."""
 
+    def __init__(self, wrapped, calls):
+        self.wrapped = wrapped
+        self.calls = calls
+
+    def __get__(self, instance, owner):
+        return self if instance is None else functools.partial(self, instance)
+
+    def __call__(self, *args, **kwargs):
+        self.calls.append(1)
+        return self.wrapped(*args, **kwargs)
+
+    def __eq__(self, other):
+        return True
+
+    def __hash__(self):
+        return hash(self.wrapped)
+
+
+def plain_wrapper(original, calls):
     def patched(self, *args, **kwargs):
-        calls.append(name)
+        calls.append(1)
         return original(self, *args, **kwargs)
+
+    return patched
+
+
+@pytest.mark.parametrize("wrapper", [plain_wrapper, EqualWrapper])
+@pytest.mark.parametrize(("owner", "name"), PATCHED)
+def test_patched_methods_are_called(echo_port, monkeypatch, owner, name, wrapper):
+    """Tracers replace methods of http.client or urllib3, some in the middle of a program."""
+    calls = []
+    patched = wrapper(getattr(owner, name), calls)
 
     with lean_connection(echo_port) as connection:
         connection.perform_request("POST", "/", body=b"{}")
@@ -1309,6 +1366,123 @@ def test_patched_methods_are_called(echo_port, monkeypatch, owner, name):
         connection.perform_request("POST", "/", body=b"{}")
     assert seen
     assert calls == seen
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_patched_on_one_connection_are_called(echo_port, name):
+    with lean_connection(echo_port) as connection:
+        connection.perform_request("POST", "/", body=b"{}")
+        one = connection.pool.pool.queue[-1]
+        calls = []
+        original = getattr(one, name)
+        setattr(one, name, lambda *args, **kwargs: calls.append(1) or original(*args, **kwargs))
+        connection.perform_request("POST", "/", body=b"{}")
+        assert calls
+
+
+def test_http_clients_own_limits_and_version_are_kept(echo_port, monkeypatch):
+    with lean_connection(echo_port) as connection:
+        connection.perform_request("GET", "/")
+        with monkeypatch.context() as patch:
+            patch.setattr(http.client, "_MAXHEADERS", 0)
+            with pytest.raises(OpenSearchConnectionError, match="got more than 0 headers"):
+                connection.perform_request("GET", "/")
+        with monkeypatch.context() as patch:
+            patch.setattr(http.client.HTTPConnection, "_http_vsn", 10)
+            patch.setattr(http.client.HTTPConnection, "_http_vsn_str", "HTTP/1.0")
+            assert connection.perform_request("GET", "/")[2].startswith("GET / HTTP/1.0")
+
+
+class CountedSocket(socket.socket):
+    received = 0
+
+    def recv_into(self, *args):
+        size = super().recv_into(*args)
+        CountedSocket.received += size
+        return size
+
+
+def test_sockets_of_others_are_read_as_urllib3_reads_them(echo_port, monkeypatch):
+    """Recorders, rate limiters and fakes replace `socket.socket` by a class, or by a function."""
+    original = socket.socket
+    for replacement in (CountedSocket, lambda *args, **kwargs: original(*args, **kwargs)):
+        with monkeypatch.context() as patch, lean_connection(echo_port) as connection:
+            patch.setattr(socket, "socket", replacement)
+            assert connection.perform_request("POST", "/", body=b"{}")[2] == "POST / HTTP/1.1 2"
+            assert connection.perform_request("POST", "/", body=b"{}")[2] == "POST / HTTP/1.1 2"
+    assert CountedSocket.received > 0
+
+
+class Interrupted(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("kind", ["stock", "lean"])
+def test_an_answer_that_was_interrupted_is_not_asked_for_again(kind):
+    """What is left of a body must not be taken for an answer, whoever catches the interruption."""
+    evil = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nEVIL"
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        connection = POOLS[kind]["http"]("127.0.0.1", 1).ConnectionCls("127.0.0.1", 1)
+        connection.sock = ours
+        connection.request("GET", "/")
+        theirs.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(evil))
+
+        def interrupt(*_):
+            theirs.sendall(evil)
+            raise Interrupted
+
+        previous = signal.signal(signal.SIGALRM, interrupt)
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        try:
+            with pytest.raises(Interrupted):
+                connection.getresponse()
+        finally:
+            signal.signal(signal.SIGALRM, previous)
+        with pytest.raises(http.client.ResponseNotReady):
+            connection.getresponse()
+        connection.close()
+
+
+def test_a_connection_closed_by_another_thread():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        connection = _transport.HTTPConnection("127.0.0.1", 1, timeout=10)
+        connection.sock = ours
+        connection.request("GET", "/")
+        theirs.sendall(OK[:20])
+        closer = threading.Timer(0.05, lambda: (connection.close(), theirs.close()))
+        closer.start()
+        with pytest.raises((OSError, http.client.HTTPException)) as caught:
+            connection.getresponse()
+        assert not isinstance(caught.value, http.client.ResponseNotReady)
+        closer.join(10)
+
+
+def test_names_are_not_kept_without_end():
+    names = _transport._HeaderNames()
+    for number in range(5000):
+        assert names[f"X-{number}"] == f"x-{number}"
+        assert names[f"X-{number}" + "a" * 9000] == f"x-{number}" + "a" * 9000
+    assert len(names) <= names._MAX_SIZE
+    assert max(map(len, names)) <= names._MAX_KEPT_CHARACTERS
+
+
+class EqualText(str):
+    """A header's name that is found where another one was."""
+
+    def __eq__(self, other):
+        return True
+
+    def __hash__(self):
+        return hash("x-b")
+
+
+def test_strings_that_pretend_are_not_sent(echo_port):
+    with lean_connection(echo_port) as connection:
+        connection.pool.urlopen("GET", "/", headers={"x-b": "1"})
+        with pytest.raises(ValueError, match="Invalid header name"):
+            connection.pool.urlopen("GET", "/", headers={EqualText("Evil: 1\r\nx"): "1"})
 
 
 def test_a_replaced_response_class_is_used(echo_port, monkeypatch):
@@ -1329,14 +1503,46 @@ def test_http_clients_debug_level(echo_port, monkeypatch, capsys):
     assert "reply: 'HTTP/1.1 200 OK" in printed
 
 
+SETTINGS = """
+import http.client, socket, sys, unittest.mock
+import urllib3.connection
+from opensearch_sigv4 import SigV4HttpConnection, _transport
+
+connection = SigV4HttpConnection("127.0.0.1", int(sys.argv[1]))
+socket.setdefaulttimeout(30)
+http.client.HTTPConnection.debuglevel = 1
+assert connection.pool.ConnectionCls is _transport.HTTPConnection
+http.client.HTTPConnection.debuglevel = 0
+with unittest.mock.patch("urllib3.connection.HTTPConnection.getresponse", side_effect=OSError):
+    _transport._known = False
+    connection.pool.ConnectionCls
+assert connection.pool.ConnectionCls is _transport.HTTPConnection
+connection.perform_request("GET", "/")
+connection.close()
+"""
+
+
+def test_passing_settings_do_not_turn_it_off_for_good(echo_port):
+    command = [sys.executable, "-c", SETTINGS, str(echo_port)]
+    printed = subprocess.run(command, check=True, timeout=60, capture_output=True, text=True)
+    assert printed.stdout == ""
+
+
 def test_a_urllib3_that_we_do_not_know_keeps_its_connections(echo_port, monkeypatch):
     assert _transport._is_known()
     with monkeypatch.context() as patch:
         patch.setattr(urllib3.connection._ResponseOptions, "_fields", ("other",))
-        assert not _transport._is_known.__wrapped__()
+        assert not _transport._looks_known()
     with monkeypatch.context() as patch:
         patch.delattr(urllib3.connection, "_ResponseOptions")
-        assert not _transport._is_known.__wrapped__()
+        assert not _transport._looks_known()
+    for name, other in [
+        ("version", lambda name: "2.9.0"),
+        ("inspect", SimpleNamespace(signature=lambda function: inspect.signature(lambda self, method, url, new: 0))),
+    ]:
+        with monkeypatch.context() as patch:
+            patch.setattr(_transport, name, other)
+            assert not _transport._looks_known()
     monkeypatch.setattr(_transport, "_is_known", lambda: False)
     with lean_connection(echo_port) as connection:
         assert connection.pool.ConnectionCls is STOCK

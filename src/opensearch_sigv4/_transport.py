@@ -23,7 +23,8 @@ import socket
 import sys
 from collections.abc import Mapping
 from functools import cache, partial
-from operator import attrgetter
+from importlib.metadata import version
+from operator import attrgetter, is_not
 from types import FunctionType
 from typing import Any, ClassVar, Final
 
@@ -40,8 +41,8 @@ from urllib3.util import SKIP_HEADER
 _BUFFER_SIZE: Final = io.DEFAULT_BUFFER_SIZE
 # Up to here a copy of the body, to send it with the head, costs less than a second `send`.
 _JOINED_BODY_MAX_BYTES: Final = 64 * 1024
-# http.client allocates the whole body at once, and fails where it cannot: larger ones are left to it.
-_PLAIN_BODY_MAX_BYTES: Final = 1024 * 1024
+# A larger body that comes in many pieces costs less in http.client, which has one buffer for all of it.
+_PLAIN_BODY_MAX_BYTES: Final = 128 * 1024
 # Well under the 100 at which http.client gives up.
 _PLAIN_MAX_HEADERS: Final = 64
 
@@ -59,20 +60,36 @@ _CONTENT_LENGTH_0_IF_NO_BODY: Final = {
 }
 
 
+# The newest urllib3 whose connections and responses these were held equal to. What a newer one refuses, or sends, would
+# be passed by, so it keeps its own connections until this number is raised; a test fails where the newest is not used.
+_NEWEST_URLLIB3: Final = (2, 8)
+
+# The sockets of the standard library itself. What others put in their place is left to the code they were written for.
+_SOCKETS: Final = frozenset(
+    kind
+    for kind in (socket.socket, getattr(sys.modules.get("ssl"), "SSLSocket", None))
+    if kind is not None and kind.__module__ in ("socket", "ssl")
+)
+
+
 # --- requests ----------------------------------------------------------------------------------------------
 
 
 class _HeaderNames(dict[Any, str]):
     """Header names that are HTTP tokens, in lower case; any other name gives the empty string."""
 
+    # A server may send as many names as it likes: those in use find their way back in.
     _MAX_SIZE: Final = 1024
+    _MAX_KEPT_CHARACTERS: Final = 64
     _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
     def __missing__(self, name: Any) -> str:
         if type(name) is not str or self._TOKEN.fullmatch(name) is None:
             return ""
         lower = name.lower()
-        if len(self) < self._MAX_SIZE:
+        if len(self) >= self._MAX_SIZE:
+            self.clear()
+        if len(lower) <= self._MAX_KEPT_CHARACTERS:
             self[name] = lower
         return lower
 
@@ -214,6 +231,7 @@ class _CannedSocket:
 def _stock_attributes(answer: bytes) -> dict[str, Any]:
     """The attributes of what urllib3 makes of an answer."""
     connection = _StockHTTPConnection("localhost")
+    connection.debuglevel = 0
     connection.sock = _CannedSocket(answer)
     connection._response_options = urllib3.connection._ResponseOptions("GET", "/", True, True, True)
     connection._HTTPConnection__state = _REQUEST_SENT  # type: ignore[attr-defined]
@@ -236,6 +254,7 @@ _TAKES_SHUTDOWN: Final = "sock_shutdown" in inspect.signature(_StockHTTPResponse
 
 _lower_received: Final = _HeaderNames().__getitem__
 _PRINTABLE: Final = bytes(range(0x20, 0x7F))
+_max_headers: Final = partial(getattr, http.client, "_MAXHEADERS", 100)
 
 
 def _parse_plain_head(received: bytes) -> tuple[int, str, dict[str, list[str]], int, int] | None:
@@ -247,7 +266,11 @@ def _parse_plain_head(received: bytes) -> tuple[int, str, dict[str, list[str]], 
     text = head.decode("latin-1")
     status_line, *lines = text.split("\r\n")
     # Nothing but printable ASCII and the CRLF that it was split at; no blank at the start of a line or value.
-    if len(lines) > _PLAIN_MAX_HEADERS or head.translate(None, _PRINTABLE) != b"\r\n" * len(lines) or ":  " in text:
+    if (
+        len(lines) > min(_PLAIN_MAX_HEADERS, _max_headers())
+        or head.translate(None, _PRINTABLE) != b"\r\n" * len(lines)
+        or ":  " in text
+    ):
         return None
 
     digits = status_line[9:12]
@@ -299,7 +322,18 @@ def _merge(pairs: list[list[str]]) -> dict[str, list[str]] | None:
 _HOOKS: Final = ("request", "putrequest", "putheader", "endheaders", "send", "getresponse")
 _hooks: Final = attrgetter(*_HOOKS)
 _HTTP_CLIENT_HOOKS: Final = _hooks(http.client.HTTPConnection)
-_BEGIN: Final = http.client.HTTPResponse.begin
+# What reads an answer: where it is replaced, an answer has to go through it.
+_ANSWER_HOOKS: Final = ("begin", "read")
+_answer_hooks: Final = attrgetter(*_ANSWER_HOOKS)
+_HTTP_CLIENT_ANSWER_HOOKS: Final = _answer_hooks(http.client.HTTPResponse)
+_PARSE_HEADERS: Final = http.client.parse_headers
+_response_hooks: Final = attrgetter("__init__", "read")
+_RESPONSE_HOOKS: Final = _response_hooks(_StockHTTPResponse)
+
+
+def _differ(now: tuple[Any, ...], then: tuple[Any, ...]) -> bool:
+    """Whether any is another object: a wrapper may say that it equals what it wraps."""
+    return any(map(is_not, now, then))
 
 
 class _Lean(_StockHTTPConnection):
@@ -309,16 +343,20 @@ class _Lean(_StockHTTPConnection):
     # http.client's, under the names that it has there.
     _HTTPConnection__state: str
     _HTTPConnection__response: http.client.HTTPResponse | None
+    _http_vsn: int
     _http_vsn_str: str
     _buffer: list[bytes]
 
     def _is_patched(self) -> bool:
         """Whether somebody sits between urllib3 and the socket, and has to be called."""
         return (
-            _hooks(self._stock) != self._stock_hooks
-            or _hooks(http.client.HTTPConnection) != _HTTP_CLIENT_HOOKS
-            or http.client.HTTPResponse.begin is not _BEGIN
+            _differ(_hooks(self._stock), self._stock_hooks)
+            or _differ(_hooks(http.client.HTTPConnection), _HTTP_CLIENT_HOOKS)
+            or _differ(_answer_hooks(http.client.HTTPResponse), _HTTP_CLIENT_ANSWER_HOOKS)
+            or http.client.parse_headers is not _PARSE_HEADERS
             or urllib3.response.HTTPResponse is not _StockHTTPResponse
+            or _differ(_response_hooks(_StockHTTPResponse), _RESPONSE_HOOKS)
+            or not self.__dict__.keys().isdisjoint(_HOOKS)
             or self.debuglevel > 0
         )
 
@@ -382,7 +420,9 @@ class _Lean(_StockHTTPConnection):
             self._HTTPConnection__state == _IDLE
             and not self._buffer  # of a request that was refused half-way: http.client sends it with the next
             and (response is None or response.isclosed())
-            and (isinstance(self.sock, socket.socket) if self.sock is not None else bool(self.auto_open))
+            and (type(self.sock) in _SOCKETS if self.sock is not None else bool(self.auto_open))
+            and self._http_vsn == 11
+            and self._http_vsn_str == "HTTP/1.1"
             and not self._is_patched()
         )
 
@@ -394,6 +434,8 @@ class _Lean(_StockHTTPConnection):
             return None
         needs_length = _CONTENT_LENGTH_0_IF_NO_BODY.get(method)
         if needs_length is None or not (url.isascii() and url.isprintable()) or " " in url:
+            return None
+        if {*map(type, headers), *map(type, headers.values())} - {str}:
             return None
         names = frozenset(map(_lower_to_send, headers))
         if "" in names or "transfer-encoding" in names:
@@ -441,7 +483,7 @@ class _Lean(_StockHTTPConnection):
             or not options.preload_content
             or self._method == "HEAD"
             or timeout == 0  # a socket that never waits: http.client makes something else of it
-            or not isinstance(sock, socket.socket)
+            or type(sock) not in _SOCKETS
             or self._HTTPConnection__state != _REQUEST_SENT
             or self._HTTPConnection__response is not None
             or self.response_class is not http.client.HTTPResponse
@@ -451,6 +493,8 @@ class _Lean(_StockHTTPConnection):
         if sock.gettimeout() != timeout:
             sock.settimeout(timeout)
 
+        # As urllib3 does: whatever is raised from here on, nobody can ask a second time for what is left of the answer.
+        self._response_options = None
         received: list[bytes | OSError] = []
         try:
             data = sock.recv(_BUFFER_SIZE)
@@ -461,16 +505,15 @@ class _Lean(_StockHTTPConnection):
             received.append(data)
             head = _parse_plain_head(data)
         if head is None:
-            return self._replay(received)
+            return self._replay(received, options)
         status, reason, headers, start, length = head
         missing = start + length - len(data)
         if missing > 0:
-            if length > _PLAIN_BODY_MAX_BYTES or not self._receive(received, missing):
-                return self._replay(received)
+            if length > _PLAIN_BODY_MAX_BYTES or not self._receive(sock, received, missing):
+                return self._replay(received, options)
             data = b"".join(received)  # type: ignore[arg-type]
         body = data[start : start + length]
 
-        self._response_options = None
         self._HTTPConnection__state = _IDLE
         header_dict = HTTPHeaderDict.__new__(HTTPHeaderDict)
         header_dict._container = headers
@@ -515,11 +558,16 @@ class _Lean(_StockHTTPConnection):
             response._sock_shutdown = sock.shutdown
         return response
 
-    def _receive(self, received: list[bytes | OSError], missing: int) -> bool:
-        """The rest of a body, by receives as a buffered reader makes them; False if it ended or failed."""
+    def _receive(self, sock: socket.socket, received: list[bytes | OSError], missing: int) -> bool:
+        """The rest of a body, by receives as a buffered reader makes them; False if it ended or failed.
+
+        As long as whole buffers are missing it receives these, at once; then a buffer is filled to its end.
+        """
+        filled = 0
         while missing > 0:
+            whole = missing - missing % _BUFFER_SIZE
             try:
-                data = self.sock.recv(missing - missing % _BUFFER_SIZE or _BUFFER_SIZE)
+                data = sock.recv(whole or _BUFFER_SIZE - filled)
             except OSError as error:
                 received.append(error)
                 return False
@@ -527,14 +575,21 @@ class _Lean(_StockHTTPConnection):
             if not data:
                 return False
             missing -= len(data)
+            if not whole:
+                filled += len(data)
         return True
 
-    def _replay(self, received: list[bytes | OSError]) -> _StockHTTPResponse:
-        self.response_class = partial(_replayed, self.response_class, received)  # type: ignore[assignment]
+    def _replay(self, received: list[bytes | OSError], options: Any) -> _StockHTTPResponse:
         try:
-            return super().getresponse()
+            if self.sock is None and isinstance(received[-1], OSError):
+                raise received[-1]  # another thread closed the connection
+            self._response_options = options
+            self.response_class = partial(_replayed, self.response_class, received)  # type: ignore[assignment]
+            try:
+                return super().getresponse()
+            finally:
+                del self.response_class
         finally:
-            del self.response_class
             received.clear()  # as in `readinto`
 
 
@@ -555,17 +610,38 @@ class HTTPSConnection(_Lean, _StockHTTPSConnection):
 def _is_genuine(function: Any) -> bool:
     """Whether a method is still the one that its module defined: a wrapper has another module's globals."""
     return type(function) is FunctionType and (
-        function.__globals__ is vars(http.client) or function.__globals__ is vars(urllib3.connection)
+        function.__globals__ is vars(http.client)
+        or function.__globals__ is vars(urllib3.connection)
+        or function.__globals__ is vars(urllib3.response)
     )
 
 
 _IS_GENUINE: Final = all(
-    map(_is_genuine, (*_HTTP_CLIENT_HOOKS, *HTTPConnection._stock_hooks, *HTTPSConnection._stock_hooks, _BEGIN))
+    map(
+        _is_genuine,
+        (
+            *_HTTP_CLIENT_HOOKS,
+            *HTTPConnection._stock_hooks,
+            *HTTPSConnection._stock_hooks,
+            *_HTTP_CLIENT_ANSWER_HOOKS,
+            *_RESPONSE_HOOKS,
+            _PARSE_HEADERS,
+        ),
+    )
 )
 
 
-@cache
 def _is_known() -> bool:
+    """What `_looks_known` said, once it was yes: a no may be due to somebody who patches something for a while."""
+    global _known  # noqa: PLW0603
+    _known = _known or _looks_known()
+    return _known
+
+
+_known = False
+
+
+def _looks_known() -> bool:
     """Whether urllib3 and http.client keep their state as they do in the versions that we know."""
     state: dict[str, Any] = {
         "_HTTPConnection__state": _IDLE,
@@ -578,17 +654,20 @@ def _is_known() -> bool:
         "_tunnel_host": None,
         "_tunnel_port": None,
         "auto_open": 1,
-        "debuglevel": 0,
         "response_class": http.client.HTTPResponse,
         "sock": None,
         "timeout": None,
     }
+    keywords = ("chunked", "preload_content", "decode_content", "enforce_content_length")
     options = ("request_method", "request_url", "preload_content", "decode_content", "enforce_content_length")
     try:
-        connection = _StockHTTPConnection("localhost")
+        connection = _StockHTTPConnection("localhost", timeout=None)
         _response_attributes()
         return (
-            all(getattr(connection, name) == value for name, value in state.items())
+            tuple(map(int, version("urllib3").split(".")[:2])) <= _NEWEST_URLLIB3
+            and tuple(inspect.signature(_StockHTTPConnection.request).parameters)
+            == ("self", "method", "url", "body", "headers", *keywords)
+            and all(getattr(connection, name) == value for name, value in state.items())
             and urllib3.connection._ResponseOptions._fields == options
             and isinstance(urllib3.connection._get_default_user_agent(), str)
             and vars(HTTPHeaderDict([("A", "b"), ("c", "d"), ("a", "e")]))
