@@ -75,7 +75,8 @@ def core_extension() -> Extension:
         include_dirs=[str(CORE / "csrc")],
         depends=[str(CORE / "_cython.pxd"), *map(str, sorted(CORE.glob("csrc/*.h")))],
         extra_compile_args=compile_args if os.name == "posix" else [],
-        extra_link_args=["-s"] if is_release and sys.platform == "linux" else [],
+        # Bound at once: the dynamic linker's lazy way saves the vector registers, keys and all, on the stack.
+        extra_link_args=["-Wl,-z,now", *["-s"][:is_release]] if sys.platform == "linux" else [],
     )
 
 
@@ -92,7 +93,7 @@ def main() -> None:
             sys.exit(f"opensearch-sigv4: the compiled core could not be built: {error}")
         sys.stderr.write(
             f"opensearch-sigv4: THE COMPILED CORE COULD NOT BE BUILT ({error}). Installing the pure-Python core: the "
-            f"same results, about ten times slower. {VARIABLE}=require makes this an error.\n"
+            f"same results, several times slower. {VARIABLE}=require makes this an error.\n"
         )
         # In a process of its own: setuptools keeps state, such as which directories it has made, and an editable
         # installation failed on it. The warning is one that setuptools' own build backend silences, too.

@@ -160,7 +160,7 @@ def test_a_signer_leaves_nothing_behind(core, monkeypatch):
         now[0] = AT.timestamp() + next(days) % 200 * DAY_S  # more keys than are kept
         signer.sign("POST", URL, b"{}", {"accept": "*/*"})
         signer.sign("POST", URL, b"{}", at=datetime(2026, 1, 1, tzinfo=UTC))
-        signer.signature("GET", URL, None, None, None)
+        signer._signature("GET", URL, None, None, None)
         quietly(signer.sign, "GET", None)
         quietly(signer.sign, "GET", URL, None, None, 5)
 

@@ -3,6 +3,8 @@
 import array
 import copy
 import ctypes
+import gc
+import hashlib
 import mmap
 import pickle
 from datetime import UTC, datetime
@@ -330,7 +332,7 @@ def test_request_signers(cython):
         for arguments in (("GET",), ("GET", URL, None, None, AT)):
             # A call that does not fit: Python's words for it differ between functions in C and in Python.
             assert {outcome(signer.sign, *arguments)[0] for signer in signers} == {TypeError}
-        assert signers[0].signature("GET", URL, None, None, AT) == signers[1].signature("GET", URL, None, None, AT)
+        assert signers[0]._signature("GET", URL, None, None, AT) == signers[1]._signature("GET", URL, None, None, AT)
         assert signers[0].source.asked == signers[1].source.asked
         for name in ("region", "service", "further_headers", "unsigned_payload"):
             assert getattr(signers[0], name) == getattr(signers[1], name)
@@ -366,6 +368,131 @@ def test_a_generation_of_something_else(cython, generation):
             continue  # the Python twin takes any sequence
         with pytest.raises((TypeError, ValueError, IndexError)):
             kept.current()
+
+
+def test_methods_called_on_the_class(cython):
+    """An ordinary slip, which a compiled method that does not look at its self answers with a crash."""
+    for core in (cython, _python):
+        for call in (
+            lambda core=core: core.RequestSigner.sign("GET", URL, b""),
+            lambda core=core: core.RequestSigner.sign(None, "GET", URL),
+            lambda core=core: core.RequestSigner._signature(object(), "GET", URL, None, None, None),
+            lambda core=core: core.Kept.current(5),
+            lambda core=core: core.SigningKey.signature(5, "to sign"),
+        ):
+            with pytest.raises((TypeError, AttributeError)):
+                call()
+
+
+def test_what_was_not_initialised(cython):
+    for core in (cython, _python):
+        with pytest.raises((ValueError, AttributeError)):
+            core.SigningKey.__new__(core.SigningKey).signature("to sign")
+        with pytest.raises((NotImplementedError, AttributeError)):
+            core.RequestSigner.__new__(core.RequestSigner).sign("GET", URL)
+        with pytest.raises((TypeError, AttributeError)):
+            core.Kept.__new__(core.Kept).current()
+
+
+def test_a_signing_key_initialised_again(cython):
+    for core in (cython, _python):
+        key = core.SigningKey(SECRET_KEY, "20150830", REGION, "es")
+        key.__init__("other", "20150830", REGION, "es")
+        assert key.signature("") == core.SigningKey("other", "20150830", REGION, "es").signature("")
+
+
+class Refreshable:
+    """botocore's refreshable credentials, as far as `Kept` looks, with code that runs where it looks."""
+
+    _expiry_time = None
+
+    def __init__(self, meanwhile):
+        self._meanwhile = meanwhile
+
+    @property
+    def _frozen_credentials(self):
+        self._meanwhile()
+
+
+class KeptSource(Source):
+    def __init__(self, kept):
+        super().__init__()
+        self.kept = kept
+
+
+@pytest.mark.parametrize("by", ["clock", "credentials"])
+@pytest.mark.parametrize("name", ["cython", "python"])
+def test_a_signer_initialised_anew_while_it_signs(name, by):
+    core = twin(name)
+
+    def start_again():
+        signer.__init__(Source(), lambda: 0, REGION, "es", frozenset(), False)
+        return 0
+
+    clock, meanwhile = (start_again, int) if by == "clock" else (int, start_again)
+    kept = core.Kept(Refreshable(meanwhile), clock, (None, None, 10.0, (ACCESS_KEY, SECRET_KEY, None)))
+    signer = core.RequestSigner(KeptSource(kept), lambda: 0, REGION, "es", frozenset(), False)
+    del kept
+    assert signer.sign("GET", URL)[spec.AUTHORIZATION].startswith(spec.ALGORITHM)
+
+
+def test_credentials_replaced_while_they_are_read(cython):
+    class Vanishing:
+        def __getattribute__(self, name):
+            kept.__init__(object(), lambda: 0, generation)
+            raise AttributeError(name)
+
+        def __getattr__(self, name):
+            return None
+
+    generation = (None, None, 10, "snapshot")
+    kept = cython.Kept(Vanishing(), lambda: 0, generation)
+    assert kept.current() == "snapshot"
+
+
+def test_nothing_internal_can_be_pickled(cython):
+    signer = cython.RequestSigner(Source(), lambda: 0, REGION, "es", frozenset(), False)
+    signer.sign("GET", URL)
+    internals = [thing for thing in gc.get_objects() if str(type(thing).__module__).endswith("._cython")]
+    assert internals
+    for thing in (signer, *internals):
+        with pytest.raises((TypeError, AttributeError)):
+            pickle.dumps(thing)
+
+
+def test_a_hashlib_that_was_patched_discloses_nothing(cython, monkeypatch):
+    class Hash:
+        def digest(self):
+            return b""
+
+    before = cython.hash_path()
+    try:
+        cython.select_hash_path("openssl")
+        monkeypatch.setattr(hashlib, "sha256", lambda *_: Hash())
+        with pytest.raises(ValueError, match="hashlib"):
+            cython.payload_hash(b"body")
+    finally:
+        monkeypatch.undo()
+        cython.select_hash_path(before)
+
+
+@pytest.mark.parametrize("path", [None, 5, b"openssl", "", "nothing", "portable\0", "\ud800"])
+def test_hash_paths_that_there_are_not(cython, path):
+    before = cython.hash_path()
+    for core in (cython, _python):
+        with pytest.raises(ValueError, match="no way to compute SHA-256 is called"):
+            core.select_hash_path(path)
+    assert cython.hash_path() == before
+
+
+@pytest.mark.parametrize(
+    "path", ["/.kibana/_search", "/.ds-a", "/a/.b/..c/...", "/...", "/a/.", "/a/..", "/./a", "/../", "/.", "/.."]
+)
+def test_segments_that_begin_with_a_dot(cython, path):
+    assert cython.canonical_path(path) == _python.canonical_path(path)
+    url = f"https://h{path}?q"
+    arguments = ("GET", url, None, None, ACCESS_KEY, SECRET_KEY, None, REGION, "es", 0)
+    assert cython.sign(*arguments) == _python.sign(*arguments)
 
 
 def test_the_dates_of_other_centuries(cython):

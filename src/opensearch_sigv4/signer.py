@@ -94,7 +94,7 @@ class SigV4Signer(core.RequestSigner):
         >>> signer.explain("GET", "https://localhost/a b").canonical_request.splitlines()[1]
         '/a%2520b'
         """
-        signature = self.signature(method, url, body, headers, at)
+        signature = self._signature(method, url, body, headers, at)
         return Explanation(
             canonical_request=signature.canonical_request,
             string_to_sign=signature.string_to_sign,

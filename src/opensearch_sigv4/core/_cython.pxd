@@ -99,6 +99,8 @@ cdef class Latest:
     cdef Moment moment
 
 
+cdef int _check_self(object self, object kind) except -1
+
 # Whether `text` is an exact str of ASCII alone; its characters.
 cdef bint _is_ascii(object text, Span *span) noexcept
 cdef str _text(const char *text, Py_ssize_t size)
@@ -116,13 +118,14 @@ cdef char *_put_query(char *out, const char *query, Py_ssize_t size) noexcept no
 cdef int _compare(Span left, Span right) noexcept nogil
 cdef int _compare_parameters(const Parameter *left, const Parameter *right) noexcept nogil
 
-# Whether a path has no empty segment and none that begins with a dot, so that it need not be normalised.
+# Whether a path has no empty segment and none of one or two dots, so that it need not be normalised.
 cdef bint _is_normal(Span path) noexcept nogil
 cdef bint _is_safe(Span text, const uint8_t *safe) noexcept nogil
 cdef bint _is_upper_hex(char character) noexcept nogil
 
 # SHA-256 the way that was chosen: of small internal text, of a caller's buffer, of a body as 64 hex characters.
 cdef bint _is_for_hashlib(Py_ssize_t size) noexcept
+cdef int _take_digest(bytes found, uint8_t *digest) except -1
 cdef int _sha256(const char *data, Py_ssize_t size, uint8_t *digest) except -1
 cdef int _hash_buffer(object buffer, const char *data, Py_ssize_t size, uint8_t *digest) except -1
 cdef int _payload_hash(object body, char *hex) except -1
@@ -164,4 +167,4 @@ cdef class RequestSigner:
     cdef readonly object further_headers
     cdef readonly bint unsigned_payload
 
-    cdef object _signature(self, object method, object url, object body, object headers, object at, bint with_stages)
+    cdef object _run(self, object method, object url, object body, object headers, object at, bint with_stages)

@@ -1,3 +1,4 @@
+# cython: auto_pickle=False
 """The compiled twin of `_python`: the same functions, values and errors, for requests as they usually are.
 
 `_sign` reads a request first. A plain one, ASCII in exact built-in types with nothing to
@@ -40,8 +41,15 @@ cdef enum:
     _HEX_SIZE = 64
     _DIGEST_SIZE = 32
     _PREFIX_SIZE = 6
-    # "AWS4-HMAC-SHA256 Credential=", "/", ", SignedHeaders=", ", Signature=" and the signature.
-    _AUTHORIZATION_BYTES = 28 + 1 + 16 + 12 + 64
+    # "/", ", SignedHeaders=", ", Signature=" and the signature.
+    _AUTHORIZATION_BYTES = 1 + 16 + 12 + 64
+
+
+cdef inline int _check_self(object self, object kind) except -1:
+    # A method of a compiled class takes any object for self where it is called on the class.
+    if not isinstance(self, kind):
+        raise TypeError(f"{kind.__name__}: a method needs an instance of it, not of {type(self).__name__}")
+    return 0
 
 
 # --- tables, built from spec -------------------------------------------------------------------------------
@@ -76,6 +84,9 @@ cdef int _build_tables() except -1:
 
 _build_tables()
 
+cdef str _KEY_PREFIX = spec.KEY_PREFIX
+cdef bytes _TO_SIGN_START = f"{spec.ALGORITHM}\n".encode()
+cdef bytes _AUTHORIZATION_START = f"{spec.ALGORITHM} Credential=".encode()
 cdef str _AUTHORIZATION = spec.AUTHORIZATION
 cdef str _AMZ_DATE = spec.AMZ_DATE
 cdef str _CONTENT_SHA256 = spec.CONTENT_SHA256
@@ -245,9 +256,17 @@ def split_url(url):
 
 
 cdef inline bint _is_normal(Span path) noexcept nogil:
-    cdef Py_ssize_t at
+    cdef Py_ssize_t at, dots
     for at in range(path.size - 1):
-        if path.text[at] == c"/" and (path.text[at + 1] == c"/" or path.text[at + 1] == c"."):
+        if path.text[at] != c"/":
+            continue
+        if path.text[at + 1] == c"/":
+            return False
+        # An index whose name begins with a dot is usual; a segment of one or two dots is not.
+        dots = 0
+        while dots < 2 and at + 1 + dots < path.size and path.text[at + 1 + dots] == c".":
+            dots += 1
+        if dots and (at + 1 + dots == path.size or path.text[at + 1 + dots] == c"/"):
             return False
     return True
 
@@ -255,7 +274,7 @@ cdef inline bint _is_normal(Span path) noexcept nogil:
 def canonical_path(path):
     cdef Span span
     cdef Py_ssize_t at
-    if not _is_ascii(path, &span) or span.size == 0 or not _is_normal(span):
+    if not _is_ascii(path, &span) or span.size == 0 or span.text[0] != c"/" or not _is_normal(span):
         return _python.canonical_path(path)
     for at in range(span.size):
         if not _PATH_KEPT[<uint8_t>span.text[at]]:
@@ -418,8 +437,10 @@ def select_hash_path(path):
         ValueError: a way that is not among `hash_paths()`.
     """
     global _use_openssl, _is_portable
-    if path != "openssl" and osv4_sha256_select(path.encode()) != 0:
+    if path not in hash_paths():
         raise ValueError(f"no way to compute SHA-256 is called {path!r} here; there are: {', '.join(hash_paths())}")
+    if path != "openssl":
+        osv4_sha256_select(path.encode())
     _use_openssl = path == "openssl"
     _is_portable = path == "portable"
     # Keys hold what the way that derived them needs.
@@ -431,10 +452,16 @@ cdef inline bint _is_for_hashlib(Py_ssize_t size) noexcept:
     return _use_openssl or (_is_portable and size >= _HASHLIB_MIN_BYTES)
 
 
+cdef int _take_digest(bytes found, uint8_t *digest) except -1:
+    if found is None or len(found) != _DIGEST_SIZE:
+        raise ValueError("hashlib's SHA-256 is not what it should be")
+    memcpy(digest, PyBytes_AS_STRING(found), _DIGEST_SIZE)
+    return 0
+
+
 cdef int _sha256(const char *data, Py_ssize_t size, uint8_t *digest) except -1:
     if _is_for_hashlib(size):
-        result = hashlib.sha256(data[:size]).digest()
-        memcpy(digest, PyBytes_AS_STRING(result), _DIGEST_SIZE)
+        _take_digest(hashlib.sha256(data[:size]).digest(), digest)
     else:
         osv4_sha256(<const uint8_t *>data, size, digest)
     return 0
@@ -443,8 +470,7 @@ cdef int _sha256(const char *data, Py_ssize_t size, uint8_t *digest) except -1:
 cdef int _hash_buffer(object buffer, const char *data, Py_ssize_t size, uint8_t *digest) except -1:
     """Hash what `buffer`, which the caller holds, has at `data`."""
     if _is_for_hashlib(size):
-        result = hashlib.sha256(buffer).digest()
-        memcpy(digest, PyBytes_AS_STRING(result), _DIGEST_SIZE)
+        _take_digest(hashlib.sha256(buffer).digest(), digest)
     elif size < _GIL_RELEASE_MIN_BYTES:
         osv4_sha256(<const uint8_t *>data, size, digest)
     else:
@@ -488,9 +514,10 @@ cdef class SigningKey:
         cdef char *secret
         cdef const char *text
         cdef Py_ssize_t size
-        cdef Py_ssize_t prefix_size = len(spec.KEY_PREFIX)
+        cdef Py_ssize_t prefix_size = len(_KEY_PREFIX)
         check_key_parts(secret_key, day, region, service)
         self.credential_scope = f"{day}/{region}/{service}/{spec.TERMINATOR}"
+        self._by_openssl = None
         if _use_openssl:
             self._by_openssl = _python.SigningKey(secret_key, day, region, service)
             return
@@ -498,7 +525,7 @@ cdef class SigningKey:
         secret = <char *>PyMem_Malloc(prefix_size + size)
         if secret == NULL:
             raise MemoryError
-        memcpy(secret, PyUnicode_DATA(spec.KEY_PREFIX), prefix_size)
+        memcpy(secret, PyUnicode_DATA(_KEY_PREFIX), prefix_size)
         memcpy(secret + prefix_size, text, size)
         osv4_hmac_key_init(&self._states, <const uint8_t *>secret, prefix_size + size)
         osv4_wipe(secret, prefix_size + size)
@@ -512,14 +539,17 @@ cdef class SigningKey:
     cdef int _signature(self, const char *message, Py_ssize_t size, char *hex) except -1:
         cdef uint8_t mac[_DIGEST_SIZE]
         if self._by_openssl is not None:
-            signature = self._by_openssl.signature(message[:size].decode())
-            memcpy(hex, PyUnicode_DATA(signature), _HEX_SIZE)
+            _take_digest(bytes.fromhex(self._by_openssl.signature(message[:size].decode())), mac)
+            osv4_hex(mac, _DIGEST_SIZE, hex)
         else:
             osv4_hmac(&self._states, <const uint8_t *>message, size, mac)
             osv4_hex(mac, _DIGEST_SIZE, hex)
         return 0
 
     def signature(self, string_to_sign):
+        _check_self(self, SigningKey)
+        if self.credential_scope is None:
+            raise ValueError("a SigningKey that was not initialised")
         cdef char hex[_HEX_SIZE]
         cdef bytes message = string_to_sign.encode()
         self._signature(message, len(message), hex)
@@ -825,7 +855,7 @@ cdef object _sign(
         _sha256(canonical.text, canonical.end - canonical.text, digest)
 
         to_sign = canonical.end
-        end = _put(to_sign, b"AWS4-HMAC-SHA256\n", 17)
+        end = _put(to_sign, PyBytes_AS_STRING(_TO_SIGN_START), PyBytes_GET_SIZE(_TO_SIGN_START))
         end = _put(end, date_span.text, date_span.size)
         end = _put(end, b"\n", 1)
         end = _put(end, scope_span.text, scope_span.size)
@@ -834,9 +864,10 @@ cdef object _sign(
         end += _HEX_SIZE
 
         size = access_span.size + scope_span.size + canonical.signed_headers.size + _AUTHORIZATION_BYTES
+        size += PyBytes_GET_SIZE(_AUTHORIZATION_START)
         authorization = PyUnicode_New(size, 127)
         out = <char *>PyUnicode_DATA(authorization)
-        out = _put(out, b"AWS4-HMAC-SHA256 Credential=", 28)
+        out = _put(out, PyBytes_AS_STRING(_AUTHORIZATION_START), PyBytes_GET_SIZE(_AUTHORIZATION_START))
         out = _put(out, access_span.text, access_span.size)
         out = _put(out, b"/", 1)
         out = _put(out, scope_span.text, scope_span.size)
@@ -904,19 +935,23 @@ cdef class RequestSigner:
         raise NotImplementedError
 
     def sign(self, method, url, body=None, headers=None, *, at=None):
-        return self._signature(method, url, body, headers, at, False)
+        _check_self(self, RequestSigner)
+        return self._run(method, url, body, headers, at, False)
 
-    def signature(self, method, url, body, headers, at):
-        return self._signature(method, url, body, headers, at, True)
+    def _signature(self, method, url, body, headers, at):
+        _check_self(self, RequestSigner)
+        return self._run(method, url, body, headers, at, True)
 
-    cdef object _signature(self, object method, object url, object body, object headers, object at, bint with_stages):
+    cdef object _run(self, object method, object url, object body, object headers, object at, bint with_stages):
+        # Held here: a clock, a region or credentials may run code that initialises this object anew.
+        cdef Kept kept = self._kept
         region = self.region_of(url) if self.region is None else self.region
         timestamp = self._clock() if at is None else timestamp_of(at)
         snapshot = None
-        if self._kept is not None:
+        if kept is not None:
             # One reading of the clock serves for both where it is the same clock.
-            has_read = at is None and self._clock is self._kept._clock
-            snapshot = self._kept._current(timestamp if has_read else self._kept._clock())
+            has_read = at is None and self._clock is kept._clock
+            snapshot = kept._current(timestamp if has_read else kept._clock())
         if snapshot is None:
             snapshot = self.source.snapshot()
         if not isinstance(snapshot, tuple):
@@ -959,17 +994,19 @@ cdef class Kept:
             self._generation = generation
 
     def current(self):
+        _check_self(self, Kept)
         return self._current(self._clock())
 
     cdef object _current(self, object now):
         with cython.critical_section(self):
             generation = self._generation
+            credentials = self._credentials
         if not isinstance(generation, tuple):
             raise TypeError(f"generation: a tuple is needed, not {type(generation).__name__}")
         # In this order: see the Python twin.
         if (
-            self._credentials._expiry_time is (<tuple>generation)[0]
-            and self._credentials._frozen_credentials is (<tuple>generation)[1]
+            credentials._expiry_time is (<tuple>generation)[0]
+            and credentials._frozen_credentials is (<tuple>generation)[1]
             and <double>now < <double>(<tuple>generation)[2]
         ):
             return (<tuple>generation)[3]

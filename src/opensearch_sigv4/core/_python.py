@@ -456,9 +456,9 @@ class RequestSigner:
 
         Thread-safety: any number of threads at once.
         """
-        return self.signature(method, url, body, headers, at).headers
+        return self._signature(method, url, body, headers, at).headers
 
-    def signature(
+    def _signature(
         self,
         method: str,
         url: str,
