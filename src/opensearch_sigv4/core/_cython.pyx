@@ -1,4 +1,5 @@
-# cython: auto_pickle=False
+# cython: auto_pickle=False, freethreading_compatible=True
+
 """The compiled twin of `_python`: the same functions, values and errors, for requests as they usually are.
 
 `_sign` reads a request first. A plain one, ASCII in exact built-in types with nothing to
