@@ -3,8 +3,6 @@
 from datetime import UTC, datetime
 from urllib.parse import quote, unquote_to_bytes
 
-from awscrt import auth as crt_auth
-from awscrt import http as crt_http
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
@@ -23,6 +21,9 @@ AT = datetime(2015, 8, 30, 12, 36, tzinfo=UTC)
 
 def awscrt_authorization(method, target, headers, payload_hash, *, service="es", token=None):
     """AWS's C signer's Authorization for a request whose `headers` (name, value) are all to be signed."""
+    from awscrt import auth as crt_auth  # not on every Python: free-threaded ones have no wheel of it
+    from awscrt import http as crt_http
+
     request = crt_http.HttpRequest(method, target, crt_http.HttpHeaders(headers))
     config = crt_auth.AwsSigningConfig(
         credentials_provider=crt_auth.AwsCredentialsProvider.new_static(ACCESS_KEY, SECRET_KEY, token),
