@@ -123,12 +123,16 @@ def assert_keeps_nothing(call, times=400, warm_up=50):
     try:
         for _ in range(warm_up):
             call()
-        gc.collect()
-        before = tracemalloc.get_traced_memory()[0]
-        for _ in range(times):
-            call()
-        gc.collect()
-        assert tracemalloc.get_traced_memory()[0] - before < times * 8
+        grown = []
+        # A dict that grows once in a while is no leak; what leaks does so every time.
+        while not grown or (grown[-1] >= times * 8 and len(grown) < 4):
+            gc.collect()
+            before = tracemalloc.get_traced_memory()[0]
+            for _ in range(times):
+                call()
+            gc.collect()
+            grown.append(tracemalloc.get_traced_memory()[0] - before)
+        assert grown[-1] < times * 8, grown
     finally:
         tracemalloc.stop()
 

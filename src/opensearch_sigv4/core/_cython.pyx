@@ -407,12 +407,11 @@ cdef inline bint _is_upper_hex(char character) noexcept nogil:
 # --- hashing -----------------------------------------------------------------------------------------------
 
 cdef enum:
-    # Above this size the GIL is released for the hash of a body. bench/gil.py: to give it up and take it back costs 0.1
-    # us when nobody waits, but as much as the other threads like when somebody does.
     _GIL_RELEASE_MIN_BYTES = 32768
     # Without instructions for SHA-256, OpenSSL's assembly makes up for what hashlib costs from here on.
     _HASHLIB_MIN_BYTES = 2048
 
+cdef Py_ssize_t _gil_release_min_bytes = _GIL_RELEASE_MIN_BYTES
 cdef bint _use_openssl = False
 cdef bint _is_portable = False
 cdef bint _FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
@@ -449,6 +448,12 @@ def select_hash_path(path):
     _latest.moment = None
 
 
+def set_gil_release_min_bytes(size):
+    """Release the GIL from another size on; None is the usual one. For bench/gil.py and tests."""
+    global _gil_release_min_bytes
+    _gil_release_min_bytes = _GIL_RELEASE_MIN_BYTES if size is None else size
+
+
 cdef inline bint _is_for_hashlib(Py_ssize_t size) noexcept:
     return _use_openssl or (_is_portable and size >= _HASHLIB_MIN_BYTES)
 
@@ -472,7 +477,7 @@ cdef int _hash_buffer(object buffer, const char *data, Py_ssize_t size, uint8_t 
     """Hash what `buffer`, which the caller holds, has at `data`."""
     if _is_for_hashlib(size):
         _take_digest(hashlib.sha256(buffer).digest(), digest)
-    elif size < _GIL_RELEASE_MIN_BYTES:
+    elif size < _gil_release_min_bytes:
         osv4_sha256(<const uint8_t *>data, size, digest)
     else:
         with nogil:
