@@ -9,7 +9,7 @@ from hypothesis import settings
 
 from opensearch_sigv4 import credentials
 
-# How many examples a property gets. CI asks for 10,000, which the properties of both twins get twice.
+# How many examples a property gets. CI asks for 5,000, which the properties of both twins get twice.
 EXAMPLES = int(os.environ.get("OPENSEARCH_SIGV4_EXAMPLES") or 500)
 settings.register_profile("this", deadline=None, max_examples=EXAMPLES)
 settings.load_profile("this")
