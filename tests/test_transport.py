@@ -1504,19 +1504,19 @@ def test_http_clients_debug_level(echo_port, monkeypatch, capsys):
 
 
 SETTINGS = """
-import http.client, socket, sys, unittest.mock
+import http.client, socket, sys
 import urllib3.connection
 from opensearch_sigv4 import SigV4HttpConnection, _transport
 
 connection = SigV4HttpConnection("127.0.0.1", int(sys.argv[1]))
 socket.setdefaulttimeout(30)
 http.client.HTTPConnection.debuglevel = 1
+original = urllib3.connection.HTTPConnection.getresponse
+urllib3.connection.HTTPConnection.getresponse = lambda self: int("broken for a while")
+assert connection.pool.ConnectionCls is urllib3.connection.HTTPConnection
+urllib3.connection.HTTPConnection.getresponse = original
 assert connection.pool.ConnectionCls is _transport.HTTPConnection
 http.client.HTTPConnection.debuglevel = 0
-with unittest.mock.patch("urllib3.connection.HTTPConnection.getresponse", side_effect=OSError):
-    _transport._known = False
-    connection.pool.ConnectionCls
-assert connection.pool.ConnectionCls is _transport.HTTPConnection
 connection.perform_request("GET", "/")
 connection.close()
 """
