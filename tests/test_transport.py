@@ -56,6 +56,7 @@ class Server:
     def __init__(self, answers):
         self.answers = answers
         self.pieces = []
+        self.clients = []
         self.peers = []
         self.received = []
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -69,6 +70,7 @@ class Server:
         sock.peer, _ = self.listener.accept()
         sock.peer.setblocking(False)
         sock.number = len(self.peers)
+        self.clients.append(sock)
         self.peers.append(sock.peer)
         self.received.append(b"")
         return sock
@@ -118,6 +120,10 @@ class Server:
         self.listener.close()
         for peer in self.peers:
             peer.close()
+        for client in self.clients:
+            # Nor may a response that nobody read to its end keep one open until the garbage collector comes by.
+            client._io_refs = 0
+            client.close()
 
 
 class Stepped(socket.socket):
