@@ -321,19 +321,22 @@ def _merged(document, change):
     return merged
 
 
+NOTHING = object()
+
+
 def select(value, patterns):
-    """`filter_path`: dotted, `*` within a level; a list has no level; what becomes empty goes. None for nothing."""
+    """`filter_path`: dotted, `*` within a level; a list has no level; what becomes empty goes."""
     if isinstance(value, list):
-        return [kept for item in value if (kept := select(item, patterns)) is not None] or None
+        return [kept for item in value if (kept := select(item, patterns)) is not NOTHING] or NOTHING
     if not isinstance(value, dict):
-        return None
+        return NOTHING
     selected = {}
     for name, field in value.items():
         rests = [rest for first, *rest in patterns if re.fullmatch(first.replace("*", ".*"), name)]
-        kept = field if [] in rests else select(field, rests) if rests else None
-        if kept is not None:
+        kept = field if [] in rests else select(field, rests) if rests else NOTHING
+        if kept is not NOTHING:
             selected[name] = kept
-    return selected or None
+    return selected or NOTHING
 
 
 # --- the server ------------------------------------------------------------------------------------------------
@@ -374,7 +377,8 @@ async def serve():
             index = parts[0] if len(parts) == 2 else None
             status, answer = answer_bulk(store, index, request.headers, await request.read())
             if patterns := parameters.get("filter_path"):
-                answer = select(answer, [pattern.split(".") for pattern in patterns.split(",")]) or {}
+                selected = select(answer, [pattern.split(".") for pattern in patterns.split(",")])
+                answer = {} if selected is NOTHING else selected
             return web.json_response(answer, status=status)
         if parts[0] == "_judge":
             return web.json_response(answer_judge(store, parts[1], parameters))

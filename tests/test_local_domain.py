@@ -1101,7 +1101,7 @@ def test_a_running_domain_has_loaded_nothing_of_the_library():
         "print(sorted(name for name in sys.modules if name.startswith(('opensearch_sigv4', 'opensearchpy'))))\n"
     )
     assert done.stdout.strip() == str(
-        ["opensearch_sigv4", *(f"opensearch_sigv4.testing{name}" for name in ("", ".domain", ".verify"))]
+        ["opensearch_sigv4", *(f"opensearch_sigv4.testing{name}" for name in ("", ".domain", ".faults", ".verify"))]
     )
     assert done.stderr == ""
 
@@ -1114,7 +1114,7 @@ def test_the_package_is_lazy_and_names_what_it_has():
         "except AttributeError as error: print(error)\n"
     )
     assert done.stdout.splitlines() == [
-        "[] ['Credentials', 'LocalDomain', 'ReceivedRequest']",
+        "[] ['BulkAction', 'Credentials', 'DocumentError', 'Fault', 'LocalDomain', 'ReceivedRequest']",
         "module 'opensearch_sigv4.testing' has no attribute 'Nothing'",
     ]
     assert LocalDomain.__module__ == ReceivedRequest.__module__ == "opensearch_sigv4.testing.domain"

@@ -10,11 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .domain import LocalDomain, ReceivedRequest
+    from .faults import BulkAction, DocumentError, Fault
     from .verify import Credentials
 
-__all__ = ["Credentials", "LocalDomain", "ReceivedRequest"]
+__all__ = ["BulkAction", "Credentials", "DocumentError", "Fault", "LocalDomain", "ReceivedRequest"]
 
-_MODULES = {"Credentials": ".verify", "LocalDomain": ".domain", "ReceivedRequest": ".domain"}
+_MODULES = {
+    "BulkAction": ".faults",
+    "Credentials": ".verify",
+    "DocumentError": ".faults",
+    "Fault": ".faults",
+    "LocalDomain": ".domain",
+    "ReceivedRequest": ".domain",
+}
 
 
 def __getattr__(name: str) -> Any:

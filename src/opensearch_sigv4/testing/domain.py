@@ -11,15 +11,19 @@ import contextlib
 import io
 import re
 import shutil
+import socket
 import ssl
+import struct
+import sys
 import tempfile
 import threading
 import time
 import uuid
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import formatdate
+from http import HTTPStatus
 from ipaddress import ip_address
 from pathlib import Path
 from types import TracebackType
@@ -32,6 +36,7 @@ from aiohttp.web_protocol import RequestHandler
 from multidict import CIMultiDict
 from yarl import URL
 
+from .faults import PIECES, Choose, Fault, divide
 from .verify import VERIFIED, Credentials, Verdict, origin_form, verify
 
 # The key pair of AWS's SigV4 test suite.
@@ -48,6 +53,7 @@ _HOP_BY_HOP = frozenset(
     b"connection keep-alive proxy-connection proxy-authenticate proxy-authorization te trailer transfer-encoding "
     b"upgrade content-length expect".split()
 )
+_RESET_ON_CLOSE = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)  # SO_LINGER, no time
 _SIGNATURE = re.compile(rb"Signature=[0-9a-fA-F]*")
 
 
@@ -92,6 +98,9 @@ class ReceivedRequest:
         )
 
 
+Faults = Callable[[ReceivedRequest], Fault | None]
+
+
 def _redacted(name: bytes, value: bytes) -> bytes:
     match name.lower():
         case b"x-amz-security-token":
@@ -121,6 +130,7 @@ class LocalDomain:
         clock: the domain's time in epoch seconds.
         allow_unsigned_payload: accept `UNSIGNED-PAYLOAD`.
         client_max_size: the largest body; beyond it the answer is 413.
+        faults: what goes wrong, see the property.
 
     Raises:
         ValueError: a host that is not loopback, an upstream that is not a base URL, or another service.
@@ -153,6 +163,7 @@ class LocalDomain:
         clock: Callable[[], float] = time.time,
         allow_unsigned_payload: bool = False,
         client_max_size: int = CLIENT_MAX_SIZE,
+        faults: Faults | None = None,
     ) -> None:
         if service not in ("es", "aoss"):
             raise ValueError(f"service must be 'es' or 'aoss', not {service!r}")
@@ -162,6 +173,7 @@ class LocalDomain:
         self._service, self._region, self._https, self._port = service, region, https, port
         self._clock, self._allow_unsigned_payload = clock, allow_unsigned_payload
         self._client_max_size = client_max_size
+        self.faults = faults
         self._keys: dict[str, Credentials] = {}
         self._lock = threading.Lock()
         self._requests: deque[ReceivedRequest] = deque(maxlen=keep)
@@ -291,6 +303,40 @@ class LocalDomain:
             self._requests.clear()
             self._verified = self._refused = 0
 
+    @property
+    def faults(self) -> Faults | None:
+        """What goes wrong: a callable asked about each verified request, which returns a `Fault` or None; or None.
+
+        It may be set at any time, and holds for the requests that are read from then on. A request is verified and
+        recorded before it is asked about, and counts as verified whatever becomes of it.
+
+        The callable runs in the domain's thread, for one request at a time, and everything else waits for it: it needs
+        no lock of its own, and must not block. Requests of one connection come in their order, those of several in
+        whichever the network brings them. So a seeded `random.Random` gives the same faults in every run of a client
+        with one connection; for several, decide by what is in the request, for example by a hash of seed and body.
+        What it raises is answered with 500 and logged by `aiohttp.server`.
+
+        >>> import urllib.error, urllib.request
+        >>> from botocore.auth import SigV4Auth
+        >>> from botocore.awsrequest import AWSRequest
+        >>> from opensearch_sigv4.testing import Fault
+        >>> with LocalDomain(faults=lambda request: Fault.answer(429)) as domain:
+        ...     signed = AWSRequest("GET", domain.url + "/_cat/indices")
+        ...     SigV4Auth(domain.credentials, domain.service, domain.region).add_auth(signed)
+        ...     try:
+        ...         urllib.request.urlopen(urllib.request.Request(signed.url, headers=dict(signed.headers)))
+        ...     except urllib.error.HTTPError as error:
+        ...         print(error.code, error.read(), domain.verified)
+        429 b'429 Too Many Requests /_cat/indices' 1
+        """
+        return self._faults
+
+    @faults.setter
+    def faults(self, faults: Faults | None) -> None:
+        if faults is not None and not callable(faults):
+            raise TypeError(f"faults must be callable or None, not {type(faults).__name__}")
+        self._faults = faults
+
     def _record(self, request: ReceivedRequest) -> None:
         with self._lock:
             self._requests.append(request)
@@ -300,7 +346,7 @@ class LocalDomain:
                 self._refused += 1
 
     async def _answer(self, request: web.BaseRequest, node: _Node) -> web.StreamResponse:
-        """Everything that happens to a request happens here; faults of a network belong here too."""
+        """Everything that happens to a request happens here."""
         target = request.raw_path.encode("utf-8", "surrogateescape")
         headers = request.raw_headers
         if request.headers.get("Expect", "").lower() == "100-continue":
@@ -325,13 +371,97 @@ class LocalDomain:
             now=self._clock(),
             allow_unsigned_payload=self._allow_unsigned_payload,
         )
-        self._record(ReceivedRequest(request.method, target, headers, body, verdict.code, verdict.reason))
+        received = ReceivedRequest(request.method, target, headers, body, verdict.code, verdict.reason)
+        self._record(received)
         if verdict.code != VERIFIED:
             return self._dated(self._refusal(verdict))
-        target = origin_form(target)
-        if self._service == "aoss" and (response := _serverless_answer(request.method, target)) is not None:
-            return self._dated(response)
-        return self._dated(await node.forward(request.method, target, headers, body))
+        fault = None if self._faults is None else self._faults(received)
+        if fault is None:
+            return self._dated(await self._execute(received, node))
+        if not isinstance(fault, Fault):
+            raise TypeError(f"faults must return a Fault or None, not {type(fault).__name__}")
+        return await self._fail(fault, request, received, node)
+
+    async def _execute(self, received: ReceivedRequest, node: _Node) -> web.Response:
+        target = origin_form(received.target)
+        if self._service == "aoss" and (response := _serverless_answer(received.method, target)) is not None:
+            return response
+        return await node.forward(received.method, target, received.headers, received.body)
+
+    async def _fail(
+        self, fault: Fault, request: web.BaseRequest, received: ReceivedRequest, node: _Node
+    ) -> web.StreamResponse:
+        """Answer the request as `fault` says, in its order: execute, wait, answer."""
+        response = web.Response()
+        if fault.executed:
+            if fault.sent < 1:  # of JSON, not of gzip
+                received = replace(received, headers=_without(received.headers, b"accept-encoding"))
+            if fault.choose is None:
+                response = await self._execute(received, node)
+            else:
+                response = await self._execute_some(fault.choose, received, node)
+        if fault.status is not None:
+            response = self._faulty_answer(fault.status, fault.message, received.target)
+            response.headers.update(fault.headers)
+        self._dated(response)
+
+        is_there = await _pause(request, fault.delay_s)
+        if fault.ending != "answer" or not is_there:
+            return _reset(request)
+        body = response.body if isinstance(response.body, bytes) else b""
+        sent = body[: int(len(body) * fault.sent)]
+        if fault.is_length_right and not fault.over_s:
+            if fault.sent < 1:
+                response.body = sent
+            return response
+
+        pieces = web.StreamResponse(status=response.status, reason=response.reason, headers=response.headers)
+        pieces.headers["Content-Length"] = str(len(sent if fault.is_length_right else body))
+        await pieces.prepare(request)
+        size = -(-len(sent) // PIECES) or 1
+        for start in range(0, len(sent), size):
+            if not await _pause(request, fault.over_s / PIECES):
+                return _reset(request)
+            with contextlib.suppress(ConnectionError):  # the client went away in this very moment
+                await pieces.write(sent[start : start + size])
+        if not fault.is_length_right and request.transport is not None:
+            request.transport.close()
+        return pieces
+
+    async def _execute_some(self, choose: Choose, received: ReceivedRequest, node: _Node) -> web.Response:
+        """Forward what `choose` leaves of a `_bulk` request, and give an answer that has the others too."""
+        target = origin_form(received.target)
+        divided = divide(received.method, target, received.headers, received.body, choose)
+        if divided is None:
+            return await self._execute(received, node)
+        content = None
+        if divided.body:
+            rest = replace(received, target=divided.target, headers=divided.headers, body=divided.body)
+            response = await self._execute(rest, node)
+            if response.status != 200 or not isinstance(response.body, bytes):
+                return response
+            content = response.body
+        merged = divided.merged(content)
+        if merged is None:
+            return web.json_response({"message": "the node's answer has not one item for each action"}, status=502)
+        return web.Response(body=merged, headers={"Content-Type": "application/json; charset=UTF-8"})
+
+    def _faulty_answer(self, status: int, message: str | None, target: bytes) -> web.Response:
+        """An answer with this status as the service gives it. AWS documents these nowhere: they are as seen in
+        searchkick#1434, fluent-plugin-opensearch#30, OpenSearch#1583 and Synapse#5689."""
+        if message is None and status == 413:
+            message = f"Request size exceeded {self._client_max_size} bytes"
+        if self._service == "aoss":
+            return _serverless_error(status, str(uuid.uuid4()), message)
+        if status == 413:
+            return web.json_response({"Message": message}, status=status)
+        reason = _phrase(status)
+        if status in _GATEWAY_TEXTS:
+            text = f"<html><body><h1>{status} {reason}</h1>\n{message or _GATEWAY_TEXTS[status]}\n</body></html>\n"
+            return web.Response(text=text, status=status, content_type="text/html", charset=None)
+        path = origin_form(target).partition(b"?")[0].decode("utf-8", "replace")
+        reason = message or (_THROTTLED if status == 403 else reason)
+        return web.Response(text=f"{status} {reason} {path}", status=status, content_type="text/plain")
 
     def _unreadable(self, status: int, message: str) -> web.Response:
         """The answer to what the HTTP parser did not take."""
@@ -376,9 +506,53 @@ def _base_url(upstream: str) -> str:
     return str(url.origin())
 
 
-def _serverless_error(status: int, request_id: str) -> web.Response:
-    reason = {400: "Bad Request", 403: "Forbidden", 404: "Not Found"}.get(status, "Error")
+_THROTTLED = "Request throttled due to too many requests"
+_GATEWAY_TEXTS = {  # HAProxy's
+    502: "The server returned an invalid or incomplete response.",
+    503: "No server is available to handle this request.",
+    504: "The server didn't respond in time.",
+}
+
+
+async def _pause(request: web.BaseRequest, duration_s: float) -> bool:
+    """Wait, but not beyond the client's leaving or the domain's closing; whether neither has happened."""
+    handler = request.protocol
+    assert isinstance(handler, _Handler)
+    if duration_s > 0:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(handler.ended.wait(), duration_s)
+    return not handler.ended.is_set()
+
+
+def _reset(request: web.BaseRequest) -> web.Response:
+    """Reset the connection (RST). What this returns is not sent: there is nothing to send it on."""
+    transport = request.transport
+    if transport is not None:
+        connection = transport.get_extra_info("socket")
+        if connection is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        transport.abort()
+    return web.Response()
+
+
+def _without(headers: tuple[tuple[bytes, bytes], ...], unwanted: bytes) -> tuple[tuple[bytes, bytes], ...]:
+    return tuple(pair for pair in headers if pair[0].lower() != unwanted)
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Error"
+
+
+def _serverless_error(status: int, request_id: str, message: str | None = None) -> web.Response:
+    reason = _phrase(status)
     error = {"reason": f"{status} {reason}", "type": reason}
+    if status == 402:
+        error = {"reason": "maximum OCU capacity reached", "type": "service_quota_exceeded_exception"}
+    if message is not None:
+        error["reason"] = message
     return web.json_response({"status": status, "request-id": request_id, "error": error}, status=status)
 
 
@@ -468,6 +642,13 @@ class _Server(web.Server):
         self.unreadable = unreadable
         self.closing = False
 
+    def end(self) -> None:
+        """Let no fault hold a request any longer."""
+        self.closing = True
+        for handler in self.connections:
+            if isinstance(handler, _Handler):
+                handler.ended.set()
+
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
         if self.closing:  # a TLS handshake that ended after `shutdown`, which nothing else would close
@@ -477,7 +658,7 @@ class _Server(web.Server):
         return _Handler(
             self,
             loop=asyncio.get_running_loop(),
-            access_log=None,  # type: ignore[arg-type]  # "if access_log", it says
+            access_log=None,
             auto_decompress=False,
             max_line_size=_MAX_LINE_SIZE,
             max_field_size=_MAX_LINE_SIZE,
@@ -485,6 +666,16 @@ class _Server(web.Server):
 
 
 class _Handler(RequestHandler):
+    def __init__(self, manager: _Server, **options: Any) -> None:
+        super().__init__(manager, **options)
+        self.ended = asyncio.Event()  # the client has gone, or the domain closes
+        if manager.closing:
+            self.ended.set()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self.ended.set()
+        super().connection_lost(exc)
+
     def handle_error(
         self,
         request: web.BaseRequest,
@@ -575,7 +766,7 @@ class _Running:
                 ready.set()
                 await self._stop.wait()
                 await _stop_accepting(listener)
-                server.closing = True
+                server.end()
                 server.pre_shutdown()  # ends idle connections, for which `shutdown` would wait
                 await server.shutdown(_SHUTDOWN_TIMEOUT_S)
             finally:
