@@ -1,8 +1,8 @@
 """The signing core, sans I/O: values and a time in, headers out. It imports no clock, network or AWS library.
 
 `spec` holds the rules; `_python` is the twin that reads like AWS's text, `_cython` the compiled one, with the same
-results and errors. This module picks the twin and the way to compute SHA-256, and nothing else reads the environment
-variables that say so:
+results and errors. `_python_json` is the former's part about JSON, which costs bulk indexing most next to signing.
+This module picks the twin and the way to compute SHA-256, and nothing else reads the environment variables that say so:
 
     OPENSEARCH_SIGV4_NO_EXTENSIONS=1   the Python twin, although the extension is there
     OPENSEARCH_SIGV4_HASH=openssl      hashlib for everything, as on a FIPS host; or another of `hash_paths()`
@@ -22,12 +22,15 @@ from ._python import (
     canonical_path,
     canonical_query,
     canonical_request,
+    check_json_object,
     format_amz_date,
     hash_path,
     hash_paths,
+    is_plain_json,
     payload_hash,
     refuse_dot_segments,
     request_target,
+    scan_bulk_answer,
     select_hash_path,
     sign,
     signing_key,
@@ -46,10 +49,13 @@ _COMPILED = (
     "SigningKey",
     "canonical_path",
     "canonical_query",
+    "check_json_object",
     "hash_path",
     "hash_paths",
+    "is_plain_json",
     "payload_hash",
     "request_target",
+    "scan_bulk_answer",
     "select_hash_path",
     "sign",
     "signing_key",
@@ -87,12 +93,15 @@ __all__ = [
     "canonical_path",
     "canonical_query",
     "canonical_request",
+    "check_json_object",
     "format_amz_date",
     "hash_path",
     "hash_paths",
+    "is_plain_json",
     "payload_hash",
     "refuse_dot_segments",
     "request_target",
+    "scan_bulk_answer",
     "select_hash_path",
     "sign",
     "signing_key",

@@ -1,5 +1,6 @@
 # The index of `_cython.pyx`: every C declaration and internal function, with what it does.
 
+from cpython.object cimport PyObject, PyTypeObject
 from libc.stdint cimport int64_t, uint8_t
 
 
@@ -23,7 +24,39 @@ cdef extern from "text.h":
     bint osv4_has_byte_below_or_del(const char *text, size_t size, uint8_t floor) nogil
 
 
+cdef extern from "json.h":
+    ctypedef enum osv4_json_verdict:
+        OSV4_JSON_VALID
+        OSV4_JSON_INVALID
+        OSV4_JSON_TOO_DEEP
+        OSV4_JSON_NOT_AN_OBJECT
+        OSV4_JSON_NO_MEMORY
+
+    ctypedef struct osv4_json_item:
+        size_t position
+        size_t start
+        size_t size
+
+    ctypedef struct osv4_json_answer:
+        size_t count
+        osv4_json_item *failed
+        size_t failed_count
+        size_t offset
+
+    osv4_json_verdict osv4_json_check_object(const char *text, size_t size, size_t *offset) nogil
+    osv4_json_verdict osv4_json_scan_bulk_answer(const char *text, size_t size, osv4_json_answer *answer) nogil
+    void osv4_json_answer_free(osv4_json_answer *answer) nogil
+
+
 cdef extern from "Python.h":
+    PyTypeObject *Py_TYPE(PyObject *)
+    PyTypeObject PyBool_Type
+    PyTypeObject PyDict_Type
+    PyTypeObject PyFloat_Type
+    PyTypeObject PyList_Type
+    PyTypeObject PyLong_Type
+    PyTypeObject PyTuple_Type
+    PyTypeObject PyUnicode_Type
     bint PyUnicode_CheckExact(object)
     bint PyUnicode_IS_COMPACT_ASCII(object)
     Py_ssize_t PyUnicode_GET_LENGTH(object)
@@ -168,3 +201,13 @@ cdef class RequestSigner:
     cdef readonly bint unsigned_payload
 
     cdef object _run(self, object method, object url, object body, object headers, object at, bint with_stages)
+
+
+# The ValueError for text that C found unfit, as the Python twin words it.
+cdef object _unfit(str argument, osv4_json_verdict verdict, size_t offset, Py_ssize_t size)
+
+# Whether a value, inside of `depth` containers, is plain; those in a container that nobody changes meanwhile are.
+cdef bint _is_plain(PyObject *value, int depth) noexcept
+cdef bint _is_plain_dict(object pairs, int depth) noexcept
+cdef bint _is_plain_list(object values, int depth) noexcept
+cdef bint _is_plain_tuple(object values, int depth) noexcept

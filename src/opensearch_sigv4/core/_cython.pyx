@@ -18,10 +18,13 @@ from cpython.dict cimport PyDict_CheckExact, PyDict_Next
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
 from cpython.long cimport PyLong_CheckExact
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from cpython.object cimport PyObject
+from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
+from cpython.object cimport PyObject, PyTypeObject
+from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
+from libc.math cimport isfinite
 from libc.string cimport memchr, memcmp, memcpy
 
-from . import _python, spec
+from . import _python, _python_json, spec
 from ._python import (
     Signature,
     UrlParts,
@@ -1024,3 +1027,132 @@ cdef class Kept:
 
 osv4_sha256_init()
 _is_portable = hash_path() == "portable"
+
+
+# --- JSON --------------------------------------------------------------------------------------------------
+
+cdef int _MAX_PLAIN_DEPTH = _python_json.MAX_PLAIN_DEPTH
+# From this size on the GIL is released while text is read.
+cdef Py_ssize_t _JSON_GIL_RELEASE_MIN_BYTES = 262144
+
+
+cdef object _unfit(str argument, osv4_json_verdict verdict, size_t offset, Py_ssize_t size):
+    if verdict == OSV4_JSON_NO_MEMORY:
+        return MemoryError()
+    if verdict == OSV4_JSON_TOO_DEEP:
+        reason = _python_json.TOO_DEEP
+    elif verdict == OSV4_JSON_NOT_AN_OBJECT:
+        reason = _python_json.NOT_AN_OBJECT
+    else:
+        reason = _python_json.INVALID
+    return _python_json.unfit(argument, reason, offset, size)
+
+
+def scan_bulk_answer(answer):
+    cdef Span span
+    cdef osv4_json_answer found
+    cdef osv4_json_verdict verdict
+    cdef osv4_json_item item
+    cdef size_t at
+    if not _is_ascii(answer, &span):
+        if not PyBytes_CheckExact(answer):
+            answer = _python_json.utf8_of_answer(answer)
+        span.text = PyBytes_AS_STRING(answer)
+        span.size = PyBytes_GET_SIZE(answer)
+    if span.size < _JSON_GIL_RELEASE_MIN_BYTES:
+        verdict = osv4_json_scan_bulk_answer(span.text, span.size, &found)
+    else:
+        with nogil:
+            verdict = osv4_json_scan_bulk_answer(span.text, span.size, &found)
+    try:
+        if verdict != OSV4_JSON_VALID:
+            raise _unfit("answer", verdict, found.offset, span.size)
+        failed = []
+        for at in range(found.failed_count):
+            item = found.failed[at]
+            failed.append((item.position, span.text[item.start:item.start + item.size]))
+        return found.count, failed
+    finally:
+        osv4_json_answer_free(&found)
+
+
+def check_json_object(line):
+    cdef size_t offset
+    cdef osv4_json_verdict verdict
+    cdef const char *text
+    cdef const char *newline
+    cdef Py_ssize_t size
+    if not PyBytes_CheckExact(line):
+        line = _python_json.bytes_of_line(line)
+    text = PyBytes_AS_STRING(line)
+    size = PyBytes_GET_SIZE(line)
+    newline = <const char *>memchr(text, c"\n", size)
+    if newline != NULL:
+        raise _python_json.unfit("line", _python_json.NEWLINE, newline - text, size)
+    if size < _JSON_GIL_RELEASE_MIN_BYTES:
+        verdict = osv4_json_check_object(text, size, &offset)
+    else:
+        with nogil:
+            verdict = osv4_json_check_object(text, size, &offset)
+    if verdict != OSV4_JSON_VALID:
+        raise _unfit("line", verdict, offset, size)
+
+
+cdef bint _is_plain(PyObject *value, int depth) noexcept:
+    # A container is held while it is looked into: without a GIL, what it is in may let go of it as soon as a critical
+    # section of its own begins. With one, nothing changes meanwhile: no code but this runs.
+    cdef PyTypeObject *kind = Py_TYPE(value)
+    cdef bint is_plain
+    if kind == &PyUnicode_Type or kind == &PyLong_Type or kind == &PyBool_Type or value == <PyObject *>None:
+        return True
+    if kind == &PyFloat_Type:
+        return isfinite(PyFloat_AS_DOUBLE(<object>value))
+    if depth == _MAX_PLAIN_DEPTH:
+        return False
+    if kind == &PyDict_Type:
+        container = <object>value
+        with cython.critical_section(container):
+            is_plain = _is_plain_dict(container, depth + 1)
+        return is_plain
+    if kind == &PyList_Type:
+        container = <object>value
+        with cython.critical_section(container):
+            is_plain = _is_plain_list(container, depth + 1)
+        return is_plain
+    if kind == &PyTuple_Type:
+        container = <object>value
+        return _is_plain_tuple(container, depth + 1)
+    return False
+
+
+cdef bint _is_plain_dict(object pairs, int depth) noexcept:
+    cdef PyObject *name
+    cdef PyObject *value
+    cdef Py_ssize_t at = 0
+    while PyDict_Next(pairs, &at, &name, &value):
+        if Py_TYPE(name) != &PyUnicode_Type:
+            return False
+        if Py_TYPE(value) != &PyUnicode_Type and not _is_plain(value, depth):
+            return False
+    return True
+
+
+cdef bint _is_plain_list(object values, int depth) noexcept:
+    cdef Py_ssize_t at = 0
+    while at < PyList_GET_SIZE(values):
+        if not _is_plain(<PyObject *>PyList_GET_ITEM(values, at), depth):
+            return False
+        at += 1
+    return True
+
+
+cdef bint _is_plain_tuple(object values, int depth) noexcept:
+    cdef Py_ssize_t at
+    for at in range(PyTuple_GET_SIZE(values)):
+        if not _is_plain(<PyObject *>PyTuple_GET_ITEM(values, at), depth):
+            return False
+    return True
+
+
+def is_plain_json(value):
+    return _is_plain(<PyObject *>value, 0)
