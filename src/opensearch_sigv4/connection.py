@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import time
 import warnings
 from collections.abc import Callable, Collection, Mapping
+from functools import cached_property
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from opensearchpy.compat import reraise_exceptions
 from opensearchpy.connection import Urllib3HttpConnection
 from opensearchpy.exceptions import ConnectionError as OpenSearchConnectionError
-from opensearchpy.exceptions import ConnectionTimeout, SSLError
+from opensearchpy.exceptions import ConnectionTimeout, SSLError, TransportError
 from urllib3.exceptions import ReadTimeoutError
 from urllib3.exceptions import SSLError as Urllib3SSLError
 from urllib3.util.retry import Retry
 
-from . import _transport, core
+from . import _transport, compression, core
 from .auth import signer_behind
 from .core import spec
 from .endpoint import Endpoint, parse_host
@@ -54,10 +56,21 @@ class SigV4HttpConnection(Urllib3HttpConnection):
         with the final URL and body
     :arg pool_maxsize: connections kept open to this host (default: 10)
     :arg port: for a host that AWS names 443 by default, and https is then the default scheme
+    :arg http_compress: gzip bodies, and ask for compressed answers. Some requests go uncompressed: those that the
+        service would refuse (`compression.refuses_gzip`), and those with a `content-encoding` among their headers,
+        whose body is taken to be encoded already
+    :arg http_compress_engine: `isal`, `zlib-ng` or `zlib`; by default the first of them that is installed
+    :arg http_compress_level: one of the engine's own; by default what `compression` measured as sensible
+    :arg http_compress_min_bytes: bodies below this size go uncompressed (default: 0, none of them)
+
+    A body is compressed and hashed once: when opensearch-py's Transport repeats a request, on whatever connection,
+    only date and signature are new. For that the last body that failed so is held (see `compression.forget`).
 
     Raises:
         TypeError: an `http_auth` that cannot be called so, or that holds no secret key.
-        ValueError: `http_auth` together with `region`, `service` or `credentials`; or no region to be found.
+        ValueError: `http_auth` together with `region`, `service` or `credentials`; no region to be found; or an
+            engine or level that there is not.
+        ImportError: `http_compress_engine` is not installed.
 
     Thread-safety: as its parent, any number of threads may share one connection.
 
@@ -79,6 +92,9 @@ class SigV4HttpConnection(Urllib3HttpConnection):
         region: str | None = None,
         service: str | None = None,
         credentials: Any = None,
+        http_compress_engine: str | None = None,
+        http_compress_level: int | None = None,
+        http_compress_min_bytes: int = 0,
         **kwargs: Any,
     ) -> None:
         arguments = _PARENT_INIT.bind(self, *args, **kwargs).arguments
@@ -105,6 +121,10 @@ class SigV4HttpConnection(Urllib3HttpConnection):
             raise TypeError(f"http_auth: {type(http_auth).__name__} is neither a signer, a callable nor basic auth")
         super().__init__(http_auth=http_auth if is_basic else None, **arguments)
         self.http_auth = http_auth
+        self._engine_and_level = http_compress_engine, http_compress_level
+        self._min_bytes = http_compress_min_bytes
+        if self.http_compress:
+            _ = self._compressor  # what is wrong with it is said here, and not by the first request
 
         if asked:
             if service is None:
@@ -131,9 +151,21 @@ class SigV4HttpConnection(Urllib3HttpConnection):
                 stacklevel=4,
             )
 
+    @cached_property
+    def _compressor(self) -> compression.Compressor:
+        return compression.Compressor(*self._engine_and_level)
+
+    def _gzip_compress(self, body: Any) -> bytes:
+        return self._compressor.compress(body)
+
     def _create_urllib3_pool(self) -> None:
         super()._create_urllib3_pool()
         _transport.make_lean(self.pool)
+
+    def close(self) -> None:
+        """Close the pool; as in the parent, a later request opens it again."""
+        compression.forget()
+        super().close()
 
     def perform_request(
         self,
@@ -156,6 +188,9 @@ class SigV4HttpConnection(Urllib3HttpConnection):
         path, _, query = f"{self.url_prefix}{url}".partition("?")
         if self.signer is None and self._sign is None:
             core.refuse_dot_segments(path)
+            if self.http_compress:
+                return self._compressed_as_parent(method, url, params, body, timeout, ignore, headers)
+            compression.forget()
             return super().perform_request(method, url, params, body, timeout, ignore, headers)
         if url == _SNIFF_URL and headers is None:
             warnings.warn(
@@ -172,7 +207,11 @@ class SigV4HttpConnection(Urllib3HttpConnection):
         target = core.request_target(path, query)
         start = time.time()
         orig_body = body
-        method, full_url, body, request_headers = self._signed_request(method, target, body, headers)
+        request_headers: dict[str, Any] = {**self.headers}
+        for name, value in dict(headers or ()).items():
+            request_headers[name.lower()] = value if isinstance(value, str) else _header_text(value)
+        body, compressor, known_hash = self._wire_body(method, url, body, request_headers)
+        method, full_url = self._sign_headers(method, target, body, request_headers, known_hash)
         kw = {"timeout": timeout} if timeout else {}
         self.metrics.request_start()
         try:
@@ -183,6 +222,7 @@ class SigV4HttpConnection(Urllib3HttpConnection):
             raise
         except Exception as e:
             self.log_request_fail(method, full_url, target, orig_body, time.time() - start, exception=e)
+            compression.keep(orig_body, compressor, body, self._payload_hash(request_headers))
             if isinstance(e, Urllib3SSLError):
                 raise SSLError("N/A", str(e), e) from e
             if isinstance(e, ReadTimeoutError):
@@ -194,39 +234,94 @@ class SigV4HttpConnection(Urllib3HttpConnection):
         self._raise_warnings(response.headers.get_all("warning", ()))
         if not 200 <= response.status < 300 and response.status not in ignore:
             self.log_request_fail(method, full_url, target, orig_body, duration, response.status, raw_data)
+            if response.status in compression.REPEATED_STATUSES:
+                compression.keep(orig_body, compressor, body, self._payload_hash(request_headers))
             content_type = self.get_response_headers(response).get("content-type")
             self._raise_error(response.status, raw_data, content_type)
         self.log_request_success(method, full_url, target, orig_body, response.status, raw_data, duration)
         return response.status, response.headers, raw_data
 
-    def _signed_request(
-        self, method: str, target: str, body: Any, headers: Mapping[str, str] | None
-    ) -> tuple[str, str, Any, dict[str, Any]]:
-        """The final method, URL, body and headers: nothing of them changes between here and the socket."""
+    def _wire_body(
+        self, method: str, url: str, body: Any, headers: dict[str, Any]
+    ) -> tuple[Any, compression.Compressor | None, str | None]:
+        """The body as it is sent, what compressed it (then `headers` say so), and its hash if that is known."""
+        given = body
+        body = core.body_buffer(body)
+        compressor = None
+        if (
+            self.http_compress
+            and body
+            and (body.nbytes if isinstance(body, memoryview) else len(body)) >= self._min_bytes
+            and "content-encoding" not in headers
+            and not compression.refuses_gzip(method, url)
+        ):
+            compressor = self._compressor
+            headers["content-encoding"] = "gzip"
+        prepared = compression.take(given, compressor)
+        if prepared is not None:
+            return prepared.wire, compressor, prepared.payload_hash
+        if compressor is not None:
+            body = self._gzip_compress(body)
+        elif isinstance(body, memoryview) and type(body.obj) is not bytes:
+            body = body.tobytes()  # Its owner may change it between the hash and the socket.
+        return body, compressor, None
+
+    def _sign_headers(
+        self, method: str, target: str, body: Any, headers: dict[str, Any], known_hash: str | None
+    ) -> tuple[str, str]:
+        """Sign into `headers`; the final method and URL. Nothing of all these changes between here and the socket."""
         method = method.upper()
         full_url = self.host + target
-        request_headers: dict[str, Any] = {**self.headers}
-        for name, value in dict(headers or ()).items():
-            request_headers[name.lower()] = value if isinstance(value, str) else _header_text(value)
-        body = core.body_buffer(body)
-        if self.http_compress and body:
-            body = self._gzip_compress(body)
-            request_headers["content-encoding"] = "gzip"
-        if "authorization" in request_headers:
-            return method, full_url, body, request_headers
+        if "authorization" in headers:
+            return method, full_url
         if self.signer is not None:
-            signed = self.signer.sign(method, full_url, body, request_headers)
-            for name, value in request_headers.items():
+            if known_hash is None or "x-amz-content-sha256" in headers or not _hashes_bodies(self.signer):
+                signed = self.signer.sign(method, full_url, body, headers)
+            else:
+                # Sent under the name and in the place that it had at first, when the signer set it.
+                own = {spec.CONTENT_SHA256: known_hash}
+                signed = self.signer.sign(method, full_url, body, {**headers, **own}) | own
+            for name, value in headers.items():
                 if not value.isascii() and self.signer.signs(name):
                     # Signed as UTF-8, so sent as UTF-8: http.client would take latin-1.
-                    request_headers[name] = value.encode()
+                    headers[name] = value.encode()
         else:
             assert self._sign is not None
             signed = dict(self._sign(method, full_url, body))
         for name, value in signed.items():
-            request_headers.pop(name.lower(), None)
-            request_headers[name] = value
-        return method, full_url, body, request_headers
+            headers.pop(name.lower(), None)
+            headers[name] = value
+        return method, full_url
+
+    def _payload_hash(self, sent: Mapping[str, Any]) -> str | None:
+        """The hash that our signer put among the headers that were sent: a caller's own has a lower-case name there."""
+        signer = self.signer
+        return sent.get(spec.CONTENT_SHA256) if signer is not None and _hashes_bodies(signer) else None
+
+    def _compressed_as_parent(
+        self, method: str, url: str, params: Any, body: Any, timeout: Any, ignore: Any, headers: Any
+    ) -> Any:
+        """The parent's `perform_request`, which compresses all bodies or none, made to send this one as it is to be."""
+        if self.pool is None:
+            self._create_urllib3_pool()
+        lower = {name.lower(): value for name, value in {**self.headers, **dict(headers or ())}.items()}
+        wire, compressor, _ = self._wire_body(method, url, body, lower)
+        this_request: Any = copy.copy(self)
+        this_request.http_compress = compressor is not None
+        this_request._gzip_compress = lambda _: wire
+        try:
+            return super(SigV4HttpConnection, this_request).perform_request(
+                method, url, params, body, timeout, ignore, headers
+            )
+        except TransportError as error:
+            if compressor is not None and error.status_code in compression.REPEATED_STATUSES:
+                compression.keep(body, compressor, wire, None)
+            raise
+
+
+def _hashes_bodies(signer: SigV4Signer) -> bool:
+    """Whether it signs a body's hash, and takes a hash that it is told for it; what an own `sign` does nobody knows."""
+    return not signer.unsigned_payload and type(signer).sign is SigV4Signer.sign
 
 
 def _header_text(value: Any) -> Any:
