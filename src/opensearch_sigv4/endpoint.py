@@ -24,6 +24,17 @@ class Endpoint:
     kind: Kind
     fips: bool = False
 
+    @property
+    def max_request_bytes(self) -> int:
+        """The largest request that an endpoint of this kind may accept.
+
+        A domain on small instances accepts 10 MiB only: its name does not tell, its 413 does. Of Serverless and
+        pipelines no limit is published for a `_bulk` request: this is what small domains accept.
+
+        Source: Amazon OpenSearch Service Developer Guide, "Quotas", network limits.
+        """
+        return (100 if self.kind == "domain" else 10) << 20
+
 
 _KINDS: Final[dict[str, tuple[str, Kind]]] = {
     "es": ("es", "domain"),

@@ -1,0 +1,188 @@
+"""`async_bulk` and `async_streaming_bulk`: opensearch-py's helpers of these names."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import suppress
+from typing import Any, Final
+
+from opensearchpy.exceptions import TransportError
+from opensearchpy.helpers import expand_action
+
+from ._call import (
+    DEFAULT_CHUNK_BYTES,
+    DEFAULT_CHUNK_SIZE,
+    DEFAULT_INITIAL_BACKOFF_S,
+    DEFAULT_MAX_BACKOFF_S,
+    DEFAULT_MAX_RETRIES,
+    Call,
+    call_of,
+    naming,
+)
+from ._delivery import Reply, Send, Settled, deliver
+from ._documents import Chunk
+
+Taken = tuple[Chunk | None, bool]
+
+
+async def async_bulk(
+    client: Any,
+    actions: Iterable[Any] | AsyncIterable[Any],
+    stats_only: bool = False,
+    ignore_status: Any = (),
+    *args: Any,
+    **kwargs: Any,
+) -> tuple[int, Any]:
+    """Send documents in `_bulk` requests, and return how many succeeded and what failed.
+
+    opensearch-py's `async_bulk`, with its arguments and results: `bulk` for any `opensearchpy.AsyncOpenSearch`, with
+    `actions` iterable or async iterable. For the other arguments, the exceptions, and the outcome of each document see
+    `streaming_bulk`.
+    """
+    given = _STREAMING_BULK.bind(client, actions, *args, ignore_status=ignore_status, **kwargs)
+    given.apply_defaults()
+    del given.arguments["actions"], given.arguments["yield_ok"]
+    call = call_of(**given.arguments)
+    succeeded = failed = 0
+    errors = []
+    async for settled in _settled(client, call, actions):
+        succeeded += settled.succeeded
+        for _, item in settled.results(call.rules, yield_ok=False):
+            failed += 1
+            if not stats_only:
+                errors.append(item)
+    return succeeded, failed if stats_only else errors
+
+
+async def async_streaming_bulk(
+    client: Any,
+    actions: Iterable[Any] | AsyncIterable[Any],
+    chunk_size: int = DEFAULT_CHUNK_SIZE,
+    max_chunk_bytes: int = DEFAULT_CHUNK_BYTES,
+    raise_on_error: bool = True,
+    expand_action_callback: Callable[[Any], tuple[Any, Any]] = expand_action,
+    raise_on_exception: bool = True,
+    max_retries: int = DEFAULT_MAX_RETRIES,
+    initial_backoff: float = DEFAULT_INITIAL_BACKOFF_S,
+    max_backoff: float = DEFAULT_MAX_BACKOFF_S,
+    yield_ok: bool = True,
+    ignore_status: Any = (),
+    *args: Any,
+    retry_unknown: bool = False,
+    idempotent: bool = False,
+    **kwargs: Any,
+) -> AsyncIterator[tuple[bool, Any]]:
+    """Send documents in `_bulk` requests, and yield (ok, item) for each, in the order in which they came.
+
+    opensearch-py's `async_streaming_bulk`, with its arguments and results: `streaming_bulk`, which says all of it, for
+    any `opensearchpy.AsyncOpenSearch`, with `actions` iterable or async iterable. Documents are prepared in the
+    caller's task. `aclose()` waits for the request in flight; cancelling the task cancels it.
+    """
+    call = call_of(
+        client=client,
+        args=args,
+        kwargs=kwargs,
+        chunk_size=chunk_size,
+        max_chunk_bytes=max_chunk_bytes,
+        raise_on_error=raise_on_error,
+        expand_action_callback=expand_action_callback,
+        raise_on_exception=raise_on_exception,
+        max_retries=max_retries,
+        initial_backoff=initial_backoff,
+        max_backoff=max_backoff,
+        ignore_status=ignore_status,
+        retry_unknown=retry_unknown,
+        idempotent=idempotent,
+    )
+    settling = _settled(client, call, actions)
+    try:
+        async for settled in settling:
+            for result in settled.results(call.rules, yield_ok):
+                yield result
+    finally:
+        await settling.aclose()
+
+
+_STREAMING_BULK: Final = inspect.signature(async_streaming_bulk)
+
+
+async def _settled(client: Any, call: Call, actions: Iterable[Any] | AsyncIterable[Any]) -> Any:
+    """Send the chunks one after the other, each while the next one is being filled."""
+    if hasattr(client.transport, "_async_call"):
+        # A transport makes its connections in its first call: a copy made before that would make its own.
+        await client.transport._async_call()
+    take = _taker(call, actions)
+    closed = asyncio.Event()
+    in_flight: asyncio.Task[Settled] | None = None
+    error: Exception | None = None
+    has_more = True
+    try:
+        while has_more or in_flight is not None:
+            chunk = None
+            if has_more:
+                try:
+                    chunk, has_more = await take()
+                except Exception as raised:
+                    error, has_more = raised, False
+            settled = None if in_flight is None else await in_flight
+            in_flight = None
+            if chunk is not None and (settled is None or not settled.raises(call.rules)):
+                in_flight = asyncio.create_task(_send(call, chunk, closed))
+                await asyncio.sleep(0)  # so that it begins before the next chunk is being filled
+            if settled is not None:
+                yield settled
+        if error is not None:
+            raise error
+    except asyncio.CancelledError:
+        if in_flight is not None:
+            in_flight.cancel()
+        raise
+    finally:
+        closed.set()
+        if in_flight is not None:
+            await asyncio.gather(in_flight, return_exceptions=True)
+
+
+def _taker(call: Call, actions: Iterable[Any] | AsyncIterable[Any]) -> Callable[[], Awaitable[Taken]]:
+    """The function that takes the next chunk: `Call.next_chunk` for an iterable of either kind."""
+    if not isinstance(actions, AsyncIterable):
+        documents = iter(actions)
+
+        async def take() -> Taken:
+            return call.next_chunk(documents)
+
+        return take
+    async_documents = aiter(actions)
+
+    async def take_async() -> Taken:
+        async for document in async_documents:
+            if (chunk := call.fill(iter((document,)))) is not None:
+                return chunk, True
+        return call.chunker.rest(), False
+
+    return take_async
+
+
+async def _send(call: Call, chunk: Chunk, closed: asyncio.Event) -> Settled:
+    """Send a chunk, wait and send again, until each of its documents has an outcome."""
+    steps = deliver(chunk, call.policy)
+    reply: Reply = None
+    while True:
+        try:
+            step = steps.send(reply)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        if isinstance(step, Send):
+            try:
+                reply = await call.send(step.body)
+            except TransportError as error:
+                reply = naming(error, chunk)
+            except Exception as error:
+                raise naming(error, chunk)  # noqa: B904 - the same one
+        else:
+            reply = None
+            with suppress(TimeoutError):
+                await asyncio.wait_for(closed.wait(), step.seconds)
+                raise asyncio.CancelledError

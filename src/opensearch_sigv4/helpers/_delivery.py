@@ -1,0 +1,370 @@
+"""What becomes of the documents of one chunk: when they are sent, when they are sent again, and with what outcome.
+
+No input or output happens here. `deliver` is a generator that says what to send or how long to wait, and is told the
+answer; the synchronous and the asynchronous helpers drive the same one.
+
+    the answer, or its lack                       the documents concerned
+    --------------------------------------------  ---------------------------------------------------------------------
+    item 2xx                                      done
+    item 402, 429, 503                            not executed: again
+    any other item                                refused
+    429, 402, 403 "throttled"; no connection      not executed: again
+    413                                           not executed: in two halves; a single document is refused
+    reset, timeout, 502, 503, 504, no JSON        unknown: again if they may be executed twice, and then a 409 of a
+                                                  create and a 404 of a delete mean that the first time did it
+    another number of items than documents        unknown
+    any other status                              opensearch-py's exception
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from opensearchpy.exceptions import SerializationError, TransportError
+from opensearchpy.helpers import BulkIndexError
+
+from .. import core
+from ..responses import RETRIABLE_ITEM_STATUSES, Meaning, meaning_of, size_limit
+from ._documents import Chunk, Pair, is_repeatable, metadata_of
+
+try:
+    from orjson import loads as _orjson_loads
+except ModuleNotFoundError:
+    _orjson_loads = json.loads  # type: ignore[assignment]
+
+Answer = str | bytes | dict[str, Any]
+Item = dict[str, Any]
+
+# What an item's status is taken for where the answer has none, as opensearch-py does.
+_NO_STATUS: Final = 500
+# On the second attempt these say that the first one, whose answer was lost, was executed.
+_DONE_BEFORE: Final = {("create", 409), ("delete", 404)}
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send this body, and answer with what came back or with the exception."""
+
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Wait for so long."""
+
+    seconds: float
+
+
+@dataclass
+class Policy:
+    """How often and how fast to send again; shared by the chunks of one call.
+
+    Attributes:
+        max_retries: how often one document is sent again; with 0 nothing is, in whatever form.
+        initial_backoff: seconds before the first repetition; each further one waits twice as long.
+        max_backoff: seconds that no wait exceeds.
+        retry_unknown: also repeat what may then be executed twice.
+        size_limit: bytes that the endpoint is known to accept; a 413 teaches it.
+        throttled: called when the domain asks for less.
+    """
+
+    max_retries: int
+    initial_backoff: float
+    max_backoff: float
+    retry_unknown: bool
+    size_limit: int
+    throttled: Callable[[], None] = lambda: None
+
+    def backoff_s(self, attempt: int) -> float:
+        """Seconds to wait after this attempt, counted from 0: between half of the exponential delay and all of it."""
+        delay = min(self.max_backoff, self.initial_backoff * 2.0 ** min(attempt, 64))
+        return delay * random.uniform(0.5, 1)  # noqa: S311 - no secret
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The outcome of a document whose request got no answer that tells of it."""
+
+    error: Exception
+    unknown: bool
+    is_refusal: bool = False  # of this one document, so that it is an error of the document's, not an exception
+
+    @property
+    def status(self) -> Any:
+        return getattr(self.error, "status_code", "N/A")
+
+    def as_item(self, pair: Pair) -> Item:
+        """What opensearch-py's helpers report for such a document, and whether it is unknown."""
+        op_type, metadata = metadata_of(pair[0])
+        info = {"error": str(self.error), "status": self.status, "exception": self.error}
+        if len(pair) > 1:
+            info["data"] = pair[1]
+        if self.unknown:
+            info["unknown"] = True
+        return {op_type: {**info, **metadata}}
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """When the helpers raise: opensearch-py's arguments of these names."""
+
+    raise_on_error: bool
+    raise_on_exception: bool
+    ignore_status: Sequence[int]
+
+    def refuses(self, status: Any) -> bool:
+        """Whether a document that failed with this status ends in a BulkIndexError."""
+        return self.raise_on_error and status not in self.ignore_status
+
+    def raises_exception(self, failure: Failure) -> bool:
+        """Whether the exception of the request is raised for it."""
+        return self.raise_on_exception and not failure.is_refusal and failure.status not in self.ignore_status
+
+
+class Settled:
+    """The outcomes of a chunk's documents, in their order.
+
+    Args:
+        chunk: the chunk.
+        answer: the one answer to all its documents, read only as far as something failed: `failed` holds those, by
+            index. Or else:
+        outcomes: of each document its own.
+    """
+
+    __slots__ = ("_answer", "_failed", "_outcomes", "chunk", "succeeded")
+
+    def __init__(
+        self,
+        chunk: Chunk,
+        *,
+        answer: Answer = "",
+        failed: Sequence[tuple[int, Item]] = (),
+        outcomes: Sequence[Outcome] | None = None,
+    ) -> None:
+        self.chunk, self._answer, self._failed, self._outcomes = chunk, answer, failed, outcomes
+        #: How many documents succeeded.
+        self.succeeded = len(chunk) - len(failed)
+        if outcomes is not None:
+            self.succeeded = sum(isinstance(outcome, tuple) and outcome[0] for outcome in outcomes)
+
+    def outcomes(self, with_succeeded: bool = True) -> Iterable[tuple[int, Outcome]]:
+        """(index, outcome) of the documents, or of those at least that did not succeed."""
+        if self._outcomes is not None:
+            return enumerate(self._outcomes)
+        if not with_succeeded:
+            return [(index, (False, item)) for index, item in self._failed]
+        failed = {index: (False, item) for index, item in self._failed}
+        return [(index, failed.get(index) or (True, item)) for index, item in enumerate(_items(self._answer))]
+
+    def raises(self, rules: Rules) -> bool:
+        """Whether `results` is going to raise."""
+        return any(
+            rules.raises_exception(outcome) or rules.refuses(outcome.status)
+            if isinstance(outcome, Failure)
+            else not outcome[0] and rules.refuses(_status(outcome[1]))
+            for _, outcome in self.outcomes(with_succeeded=False)
+        )
+
+    def results(self, rules: Rules, yield_ok: bool = True) -> Iterator[tuple[bool, Item]]:
+        """Yield (ok, {op_type: item}) for each document, and raise at the end, as opensearch-py's helpers do.
+
+        Raises:
+            TransportError: what the request of a document raised, once the chunk's other documents were yielded.
+            BulkIndexError: its `errors` hold the documents that failed.
+        """
+        errors: list[Item] = []
+        exception: Exception | None = None
+        for index, outcome in self.outcomes(with_succeeded=yield_ok):
+            pair = self.chunk.pair(index)
+            if isinstance(outcome, Failure):
+                if rules.raises_exception(outcome):
+                    exception = exception or outcome.error
+                    continue
+                ok, item = False, outcome.as_item(pair)
+            else:
+                ok, item = outcome
+            if not ok and rules.refuses(_status(item)):
+                if len(pair) > 1:
+                    _read_item(item)[1]["data"] = pair[1]
+                errors.append(item)
+            elif (ok or not errors) and (yield_ok or not ok):
+                yield ok, item
+        bulk_error = BulkIndexError(f"{len(errors)} document(s) failed to index.", errors) if errors else None
+        if exception is not None:
+            raise exception from (bulk_error or exception.__cause__)
+        if bulk_error is not None:
+            raise bulk_error
+
+
+Outcome = tuple[bool, Item] | Failure
+Step = Send | Wait
+Reply = Answer | Exception | None
+
+
+def deliver(chunk: Chunk, policy: Policy) -> Generator[Step, Reply, Settled]:
+    """Say what to do for a chunk until each of its documents has an outcome, and return those.
+
+    Yields:
+        Send: to be answered with what came back, or with the exception of opensearch-py that came instead.
+        Wait: to be answered with None.
+    """
+    return _Delivery(chunk, policy).steps()
+
+
+class _Delivery:
+    def __init__(self, chunk: Chunk, policy: Policy) -> None:
+        self._chunk, self._policy = chunk, policy
+        self._outcomes: dict[int, Outcome] = {}
+        self._in_doubt: set[int] = set()  # documents that an attempt without an answer may have executed
+
+    def steps(self) -> Generator[Step, Reply, Settled]:
+        chunk, policy = self._chunk, self._policy
+        # What is still to be sent, the next at the end, and how often it was sent before.
+        parts: list[tuple[Sequence[int], int]] = [(range(len(chunk)), 0)]
+        while parts:
+            positions, attempt = parts.pop()
+            reply = (yield Send(chunk.body_of(positions))) or ""
+            can_repeat = attempt < policy.max_retries
+            if isinstance(reply, Exception):
+                if can_repeat and len(positions) > 1 and meaning_of(reply) is Meaning.TOO_LARGE:
+                    parts += [(part, attempt) for part in reversed(self._split(positions, reply))]
+                    continue
+                again = self._unanswered(positions, reply, can_repeat)
+            else:
+                try:
+                    count, failed = _read(reply)
+                except ValueError as error:
+                    again = self._unanswered(positions, SerializationError(reply, error), can_repeat)
+                else:
+                    is_first = attempt == 0 and count == len(chunk)
+                    if is_first and not any(_needs_care(item, can_repeat) for _, item in failed):
+                        return Settled(chunk, answer=reply, failed=failed)
+                    again = self._answered(positions, reply, count, dict(failed), can_repeat)
+            if again:
+                yield Wait(policy.backoff_s(attempt))
+                parts.append((again, attempt + 1))
+        return Settled(chunk, outcomes=[self._outcomes[position] for position in range(len(chunk))])
+
+    def _answered(
+        self, positions: Sequence[int], reply: Answer, count: int, failed: dict[int, Item | None], can_repeat: bool
+    ) -> list[int]:
+        """Note the outcomes that an answer tells, and return the positions to be sent again."""
+        if count != len(positions):
+            name = self._chunk.name_of(positions)
+            error = TransportError("N/A", f"the answer to {name} of the input has {count} items, not {len(positions)}")
+            self._outcomes |= dict.fromkeys(positions, Failure(error, unknown=True))
+            return []
+        again = []
+        for index, item in enumerate(_items(reply)):
+            position = positions[index]
+            if index not in failed:
+                self._outcomes[position] = (True, item)
+                continue
+            op_type, info = _read_item(item)
+            status = info.get("status", _NO_STATUS)
+            if position in self._in_doubt and (op_type, status) in _DONE_BEFORE:
+                self._outcomes[position] = (True, item)
+            elif status in RETRIABLE_ITEM_STATUSES and can_repeat:
+                again.append(position)
+            elif op_type is None:
+                name = self._chunk.name_of([position])
+                error = TransportError("N/A", f"the answer to {name} of the input is no outcome: {item!r}")
+                self._outcomes[position] = Failure(error, unknown=True)
+            else:
+                if position in self._in_doubt and status in RETRIABLE_ITEM_STATUSES:
+                    info["unknown"] = True
+                self._outcomes[position] = (False, item)
+        if again:
+            self._policy.throttled()
+        return again
+
+    def _unanswered(self, positions: Sequence[int], error: Exception, can_repeat: bool) -> list[int]:
+        """Note the outcomes where no answer tells them, and return the positions to be sent again."""
+        meaning = meaning_of(error)
+        again: list[int] = []
+        if meaning is Meaning.THROTTLED:
+            self._policy.throttled()
+        if meaning is Meaning.UNKNOWN:
+            self._in_doubt.update(positions)
+            if can_repeat:
+                again = [p for p in positions if self._policy.retry_unknown or is_repeatable(self._chunk.pair(p)[0])]
+        elif can_repeat and meaning in (Meaning.THROTTLED, Meaning.UNREACHED):
+            again = list(positions)
+        # With nothing to be repeated this is opensearch-py's exception, whatever its status.
+        refused = meaning is Meaning.TOO_LARGE and self._policy.max_retries > 0
+        for position in set(positions).difference(again):
+            self._outcomes[position] = Failure(error, unknown=position in self._in_doubt, is_refusal=refused)
+        return again
+
+    def _split(self, positions: Sequence[int], error: Exception) -> list[Sequence[int]]:
+        """Cut what was too large into parts within the limit that the domain names, else into halves."""
+        size = sum(map(self._chunk.size_of, positions))
+        assert isinstance(error, TransportError)
+        limit = size_limit(error)
+        if limit is None or limit >= size:
+            limit = size // 2
+        self._policy.size_limit = min(self._policy.size_limit, limit)
+        parts: list[list[int]] = []
+        room = 0
+        for position in positions:
+            needed = self._chunk.size_of(position)
+            if needed > room:
+                parts.append([])
+                room = limit
+            parts[-1].append(position)
+            room -= needed
+        return list(parts)
+
+
+def _needs_care(item: Item | None, can_repeat: bool) -> bool:
+    op_type, info = _read_item(item)
+    return op_type is None or (can_repeat and info.get("status") in RETRIABLE_ITEM_STATUSES)
+
+
+def _read_item(item: Any) -> tuple[str | None, dict[str, Any]]:
+    """The type and the content of an item, `{"index": {...}}`; (None, {}) for what is no such thing."""
+    if isinstance(item, dict) and len(item) == 1:
+        [(op_type, info)] = item.items()
+        if isinstance(info, dict):
+            return op_type, info
+    return None, {}
+
+
+def _read(answer: Answer) -> tuple[int, list[tuple[int, Any]]]:
+    """How many items an answer has, and (index, item) of those that failed.
+
+    Raises:
+        ValueError: no JSON.
+    """
+    if isinstance(answer, dict):  # a client whose `bulk` was replaced
+        items = answer.get("items") or []
+        return len(items), [(index, item) for index, item in enumerate(items) if not _is_done(item)]
+    count, failed = core.scan_bulk_answer(answer)
+    return count, [(index, _loads(raw)) for index, raw in failed]
+
+
+def _items(answer: Answer) -> list[Any]:
+    """All items of an answer that `_read` has read."""
+    parsed = answer if isinstance(answer, dict) else _loads(answer)
+    return parsed["items"]  # type: ignore[no-any-return]
+
+
+def _loads(text: str | bytes) -> Any:
+    try:
+        return _orjson_loads(text)
+    except ValueError:  # a lone surrogate, which json takes
+        return json.loads(text)
+
+
+def _is_done(item: Any) -> bool:
+    _, info = _read_item(item)
+    status = info.get("status")
+    return type(status) is int and 200 <= status < 300
+
+
+def _status(item: Item) -> Any:
+    return _read_item(item)[1].get("status", _NO_STATUS)

@@ -1,0 +1,618 @@
+"""`opensearch_sigv4.helpers` against a real server, beside opensearch-py's own."""
+
+import asyncio
+import inspect
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import opensearchpy
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from opensearchpy import AsyncOpenSearch, OpenSearch, RequestsHttpConnection
+from opensearchpy import helpers as theirs
+from opensearchpy.exceptions import ConnectionError as OpenSearchConnectionError
+from opensearchpy.exceptions import SerializationError
+
+from judge import Judge
+from opensearch_sigv4 import connect, helpers
+from opensearch_sigv4.helpers._sync import Gate
+from opensearch_sigv4.testing import Fault, LocalDomain
+
+FAST = {"initial_backoff": 0.001, "max_backoff": 0.01}
+
+
+@pytest.fixture(scope="module")
+def running_judge():
+    with Judge() as judge:
+        yield judge
+
+
+@pytest.fixture
+def judge(running_judge):
+    running_judge.reset()
+    return running_judge
+
+
+@pytest.fixture
+def client(judge):
+    """opensearch-py's own client, unsigned."""
+    with OpenSearch(judge.url) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def running_domain(running_judge):
+    with LocalDomain(upstream=running_judge.url) as domain:
+        yield domain
+
+
+@pytest.fixture
+def domain(running_domain, judge):
+    running_domain.reset()
+    yield running_domain
+    running_domain.faults = None
+
+
+@pytest.fixture
+def signed(domain):
+    with connect(domain.url, region=domain.region, credentials=domain.credentials) as client:
+        yield client
+
+
+def documents(count, **more):
+    return [{"_index": "i", "_id": str(n), "n": n, **more} for n in range(count)]
+
+
+def comparable(results):
+    """Results without what differs from run to run, or the exception's type and text."""
+    try:
+        return [(ok, _normal(item)) for ok, item in results]
+    except Exception as error:
+        return [type(error).__name__, _normal(list(error.args))]
+
+
+def _normal(value):
+    if isinstance(value, dict):
+        return {name: _normal(v) for name, v in value.items() if name not in ("_seq_no", "took", "exception")}
+    if isinstance(value, list | tuple):
+        return [_normal(v) for v in value]
+    return "made" if isinstance(value, str) and value.startswith("judge0") else value
+
+
+# --- opensearch-py's results ------------------------------------------------------------------------------------
+
+action_lists = st.lists(
+    st.fixed_dictionaries(
+        {"_index": st.just("i"), "n": st.integers(0, 9)},
+        optional={
+            "_id": st.sampled_from(["a", "b", "c"]),
+            "_op_type": st.sampled_from(["index", "create", "delete", "update"]),
+            "_source": st.fixed_dictionaries({"doc": st.just({"x": 1})}),
+            "routing": st.just("r"),
+        },
+    ).filter(lambda action: "_id" in action or action.get("_op_type", "index") in ("index", "create")),
+    max_size=8,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
+@given(
+    action_lists,
+    st.integers(1, 4),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "raise_on_error": st.booleans(),
+            "yield_ok": st.booleans(),
+            "ignore_status": st.sampled_from([(), 404, [409, 404], (400,)]),
+            "max_chunk_bytes": st.integers(1, 200),
+        },
+    ),
+)
+def test_the_results_are_opensearch_pys(judge, client, actions, chunk_size, options):
+    found = []
+    for module in (theirs, helpers):
+        judge.reset()
+        results = comparable(module.streaming_bulk(client, actions, chunk_size, max_retries=0, **options))
+        judge_log = judge.log()
+        judge.reset()
+        parallel_options = {name: value for name, value in options.items() if name != "yield_ok"}
+        parallel = comparable(module.parallel_bulk(client, actions, 1, chunk_size, **parallel_options))
+        judge.reset()
+        counts = comparable(
+            (0, module.bulk(client, actions, chunk_size=chunk_size, max_retries=0, **options)) for _ in range(1)
+        )
+        found.append([results, parallel, counts, [_normal([*entry.values()]) for entry in judge_log]])
+    assert found[1] == found[0]
+
+
+def test_the_signatures_are_opensearch_pys():
+    for name in ("bulk", "streaming_bulk", "parallel_bulk", "async_bulk", "async_streaming_bulk"):
+        positional = [
+            parameter.name
+            for parameter in inspect.signature(getattr(theirs, name)).parameters.values()
+            if parameter.kind is not parameter.VAR_KEYWORD
+        ]
+        ours = inspect.signature(getattr(helpers, name)).parameters
+        assert list(ours)[: len(positional)] == positional
+        assert all(
+            ours[new].kind in (ours[new].KEYWORD_ONLY, ours[new].VAR_KEYWORD) for new in list(ours)[len(positional) :]
+        )
+
+
+def test_the_other_names_are_opensearch_pys():
+    for name in ("BulkIndexError", "ScanError", "async_reindex", "async_scan", "expand_action", "reindex", "scan"):
+        assert getattr(helpers, name) is getattr(theirs, name)
+
+
+def test_arguments_for_client_bulk(signed, domain, judge):
+    actions = [{"n": 1}, {"n": 2}]
+    assert helpers.bulk(signed, actions, index="named", refresh="wait_for", request_timeout=7, idempotent=True) == (
+        2,
+        [],
+    )
+    assert domain.requests[-1].target == b"/named/_bulk?refresh=wait_for"
+    assert len(judge.documents("named")) == 2
+
+
+def test_whatever_connection_the_client_has(judge, domain):
+    for options in (
+        {"hosts": judge.url, "connection_class": RequestsHttpConnection},
+        {"hosts": judge.url, "http_compress": True},
+        {"hosts": [judge.url] * 2},
+    ):
+        with OpenSearch(**options) as client:
+            assert helpers.bulk(client, documents(3), chunk_size=2) == (3, [])
+    assert judge.executions("n") == {0: 3, 1: 3, 2: 3}
+
+
+def test_a_client_that_wraps_another(client):
+    class Wrapper:
+        def __init__(self, client):
+            self.client = client
+            self.transport = client.transport
+
+        def bulk(self, *args, **kwargs):
+            return self.client.bulk(*args, **kwargs)
+
+    results = list(helpers.streaming_bulk(Wrapper(client), documents(3), chunk_size=2))
+    assert [(ok, item["index"]["status"]) for ok, item in results] == [(True, 201)] * 3
+    assert (
+        helpers.bulk(Wrapper(client), [*documents(1, _op_type="create"), *documents(1)], raise_on_error=False)[0] == 1
+    )
+
+
+def test_the_client_is_left_as_it_was(client):
+    before = dict(vars(client.transport))
+    helpers.bulk(client, documents(3), chunk_size=1)
+    assert vars(client.transport) == before
+
+
+# --- threads and order ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["bulk", "streaming_bulk", "parallel_bulk"])
+def test_the_callers_code_runs_in_its_thread(client, name):
+    threads = set()
+
+    def actions():
+        for document in documents(20):
+            threads.add(threading.get_ident())
+            yield document
+
+    def expand(document):
+        threads.add(threading.get_ident())
+        return helpers.expand_action(document)
+
+    results = getattr(helpers, name)(client, actions(), chunk_size=2, expand_action_callback=expand)
+    assert results == (20, []) if name == "bulk" else len(list(results)) == 20
+    assert threads == {threading.get_ident()}
+
+
+def test_one_chunk_is_prepared_ahead_and_none_is_sent_before_the_last_is_answered(signed, domain):
+    taken = []
+    domain.faults = lambda request: Fault.slow(0.3)
+
+    def actions():
+        for document in documents(6):
+            taken.append(document["n"])
+            yield document
+
+    results = helpers.streaming_bulk(signed, actions(), chunk_size=2)
+    assert next(results)[0]
+    assert taken == [0, 1, 2, 3]
+    assert domain.verified <= 2
+    results.close()
+    assert taken == [0, 1, 2, 3]
+
+
+def test_what_was_refused_stops_the_next_chunk(client, judge):
+    actions = [*documents(2), *documents(2, _op_type="create"), *documents(8, _op_type="create")[4:]]
+    with pytest.raises(helpers.BulkIndexError) as raised:
+        helpers.bulk(client, actions, chunk_size=2)
+    assert [error["create"]["data"] for error in raised.value.errors] == [{"n": 0}, {"n": 1}]
+    assert len(judge.requests()) == 2
+
+
+@pytest.mark.parametrize("error", [ValueError("theirs"), KeyboardInterrupt()], ids=repr)
+@pytest.mark.parametrize("name", ["streaming_bulk", "parallel_bulk"])
+def test_an_exception_of_the_callers_iterable(client, judge, name, error):
+    def actions():
+        yield from documents(5)
+        raise error
+
+    results = []
+    with pytest.raises(type(error)) as raised:
+        results.extend(getattr(helpers, name)(client, actions(), chunk_size=2))
+    assert raised.value is error
+    executed = judge.executions("n")
+    if isinstance(error, Exception):
+        assert len(results) == 4
+        assert executed == dict.fromkeys(range(4), 1)
+    else:  # a chunk that still waits for its thread is not sent
+        assert executed in (dict.fromkeys(range(2), 1), dict.fromkeys(range(4), 1))
+
+
+def test_a_document_that_cannot_be_sent(client, judge):
+    results = []
+    streaming = helpers.streaming_bulk(client, [*documents(3), {"_index": "i", "bad": object()}], chunk_size=2)
+    with pytest.raises(SerializationError, match="document 4 of the input; nothing from document 3 on"):
+        results.extend(streaming)
+    assert len(results) == 2
+    assert judge.executions("n") == {0: 1, 1: 1}
+
+
+def test_abandoning_waits_for_the_request_in_flight(signed, domain, judge):
+    domain.faults = lambda request: Fault.slow(0.2)
+    results = helpers.streaming_bulk(signed, documents(100), chunk_size=2)
+    next(results)
+    results.close()
+    seen = domain.verified
+    assert judge.executions("n").total() == 2 * seen
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("opensearch-sigv4-bulk")]
+
+
+def test_abandoning_does_not_wait_for_a_retry(signed, domain):
+    domain.faults = lambda request: None if domain.verified == 1 else Fault.answer(429)
+    results = helpers.streaming_bulk(signed, documents(100), chunk_size=2, initial_backoff=100, max_backoff=100)
+    next(results)
+    started = time.monotonic()
+    results.close()
+    assert time.monotonic() - started < 20
+
+
+def test_one_chunk_needs_no_thread(client):
+    seen = []
+
+    class Client:
+        transport = client.transport
+
+        def bulk(self, **kwargs):
+            seen.append(threading.get_ident())
+            return client.bulk(**kwargs)
+
+    helpers.bulk(Client(), documents(3))
+    assert seen == [threading.get_ident()]
+
+
+def test_parallel_results_come_in_order(signed, domain):
+    delays = iter([0.3, 0.0, 0.1, 0.0] * 10)
+    domain.faults = lambda request: Fault.slow(next(delays))
+    results = list(helpers.parallel_bulk(signed, documents(16), thread_count=4, chunk_size=2))
+    assert [item["index"]["_id"] for _, item in results] == [str(n) for n in range(16)]
+
+
+def test_parallel_requests_are_in_flight_together(client):
+    all_in = threading.Barrier(3, timeout=20)
+
+    class Client:
+        transport = client.transport
+
+        def bulk(self, **kwargs):
+            all_in.wait()
+            return {"items": [{"index": {"status": 201}}]}
+
+    assert len(list(helpers.parallel_bulk(Client(), documents(6), thread_count=3, chunk_size=1))) == 6
+
+
+def test_a_full_chunk_is_sent_while_the_iterable_waits(signed, domain):
+    arrived = threading.Event()
+
+    def actions():
+        yield from documents(2)
+        assert arrived.wait(20), "the first chunk was not sent"
+        yield from documents(4)[2:]
+
+    def faults(request):
+        arrived.set()
+
+    domain.faults = faults
+    assert helpers.bulk(signed, actions(), chunk_size=2) == (4, [])
+
+
+def test_many_calls_at_once(signed, judge):
+    with ThreadPoolExecutor(8) as threads:
+        calls = [
+            threads.submit(helpers.bulk, signed, [{"_index": f"i{call}", "n": n} for n in range(50)], chunk_size=7)
+            for call in range(8)
+        ]
+        assert [call.result() for call in calls] == [(50, [])] * 8
+    assert judge.executions("n") == dict.fromkeys(range(50), 8)
+
+
+# --- the gate ---------------------------------------------------------------------------------------------------
+
+
+def test_the_gate_halves_once_a_round_and_recovers():
+    gate = Gate(8)
+
+    def limit():
+        entered = 0
+        while gate._in_flight < int(gate._limit):
+            gate.__enter__()
+            entered += 1
+        for _ in range(entered):
+            gate.__exit__(None, None, None)
+        return entered
+
+    assert limit() == 8
+    for _ in range(4):
+        gate.__enter__()
+    gate.throttled()
+    gate.throttled()  # of the same round
+    for _ in range(4):
+        gate.__exit__(None, None, None)
+    assert limit() == 4
+    for _ in range(4):
+        gate.throttled()
+    assert 1 <= limit() <= 2
+    for _ in range(100):
+        gate.passed()
+    assert limit() == 8
+
+
+def test_parallelism_backs_off(signed, domain, judge):
+    throttled = iter(range(12))
+    domain.faults = lambda request: Fault.answer(429) if next(throttled, None) is not None else None
+    results = list(helpers.parallel_bulk(signed, documents(60), chunk_size=3, thread_count=6, **FAST))
+    assert [ok for ok, _ in results] == [True] * 60
+    assert judge.executions("n") == dict.fromkeys(range(60), 1)
+
+
+# --- retries ----------------------------------------------------------------------------------------------------
+
+
+def test_the_transports_own_retries_are_not_used(signed, domain):
+    domain.faults = lambda request: Fault.reset(executed=True)
+    with pytest.raises(OpenSearchConnectionError) as raised:
+        helpers.bulk(signed, [{"_index": "i", "n": 1}])
+    assert domain.verified == 1
+    assert raised.value.__notes__ == ["sending document 1 of the input"]
+    _, [error] = helpers.bulk(signed, [{"_index": "i", "n": 1}], raise_on_exception=False, raise_on_error=False)
+    assert error["index"]["unknown"] is True
+    assert error["index"]["status"] == "N/A"
+    assert isinstance(error["index"]["exception"], OpenSearchConnectionError)
+
+
+def test_a_repeated_document_is_executed_twice_only_if_that_is_the_same(signed, domain, judge):
+    first = iter([Fault.reset(executed=True)])
+    domain.faults = lambda request: next(first, None)
+    actions = [*documents(2), {"_index": "i", "n": "no id"}]
+    succeeded, [error] = helpers.bulk(signed, actions, raise_on_exception=False, raise_on_error=False, **FAST)
+    assert (succeeded, error["index"]["unknown"], error["index"]["data"]) == (2, True, {"n": "no id"})
+    assert judge.executions("n") == {0: 2, 1: 2, "no id": 1}
+    assert judge.held("n") == {0: 1, 1: 1, "no id": 1}
+
+
+def test_idempotent_documents_are_never_unknown(signed, domain, judge):
+    first = iter([Fault.reset(executed=True), Fault.timeout(executed=True, limit_s=0.1), Fault.cut()])
+    domain.faults = lambda request: next(first, None)
+    assert helpers.bulk(signed, [{"_index": "i", "n": n} for n in range(3)], idempotent=True, **FAST) == (3, [])
+    assert judge.held("n") == {0: 1, 1: 1, 2: 1}
+
+
+def test_a_413_teaches_the_limit(signed, domain, judge):
+    def faults(request):
+        return Fault.answer(413, "Request size exceeded 1000 bytes") if len(request.body) > 1000 else None
+
+    domain.faults = faults
+    assert helpers.bulk(signed, documents(400), max_chunk_bytes=4000) == (400, [])
+    sizes = [len(request.body) for request in domain.requests]
+    assert sum(size > 1000 for size in sizes) == 2  # the one in flight, and the one prepared meanwhile
+    assert judge.executions("n") == dict.fromkeys(range(400), 1)
+
+
+def test_what_a_signer_raises_comes_as_it_is(domain, judge):
+    def no_credentials():
+        raise LookupError("none")
+
+    with connect(domain.url, region=domain.region, credentials=no_credentials) as client:
+        with pytest.raises(LookupError, match="none") as raised:
+            helpers.bulk(client, documents(3), raise_on_exception=False, raise_on_error=False)
+        assert raised.value.__notes__ == ["sending documents 1 to 3 of the input"]
+    assert domain.verified == domain.refused == 0
+
+
+def test_a_dead_host_is_marked_in_the_clients_own_pool(judge, unused_port):
+    with OpenSearch([f"http://127.0.0.1:{unused_port}", judge.url], randomize_hosts=False) as client:
+        assert helpers.bulk(client, documents(6), chunk_size=2, **FAST) == (6, [])
+        assert client.transport.connection_pool.dead_count
+    assert judge.executions("n") == dict.fromkeys(range(6), 1)
+
+
+@pytest.fixture
+def unused_port():
+    import socket
+
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return listening.getsockname()[1]
+
+
+def test_nothing_listens(unused_port):
+    with OpenSearch(f"http://127.0.0.1:{unused_port}") as client:
+        with pytest.raises(OpenSearchConnectionError):
+            helpers.bulk(client, documents(3), max_retries=2, **FAST)
+        with pytest.raises(OpenSearchConnectionError):  # opensearch-py's hangs here
+            list(helpers.parallel_bulk(client, documents(30), chunk_size=2, max_retries=2, **FAST))
+
+
+def test_an_aws_endpoint_limits_the_chunks():
+    from opensearch_sigv4.helpers._call import _size_limit
+
+    with OpenSearch("https://abc.eu-central-1.aoss.amazonaws.com") as client:
+        assert _size_limit(client, 50 << 20) == 10 << 20
+    with OpenSearch("https://search-x-y.eu-central-1.es.amazonaws.com") as client:
+        assert _size_limit(client, 200 << 20) == 100 << 20
+        assert _size_limit(client, 5 << 20) == 5 << 20
+    with OpenSearch("http://localhost:9200") as client:
+        assert _size_limit(client, 200 << 20) == 200 << 20
+
+
+# --- asyncio ----------------------------------------------------------------------------------------------------
+
+
+def run_async(judge, function):
+    async def main():
+        client = AsyncOpenSearch(judge.url)
+        try:
+            return await function(client)
+        finally:
+            await client.close()
+
+    return asyncio.run(main())
+
+
+async def collected(generator):
+    return [result async for result in generator]
+
+
+async def async_documents(items):
+    for item in items:
+        await asyncio.sleep(0)
+        yield item
+
+
+@pytest.mark.parametrize("wrap", [list, async_documents])
+def test_async_results_are_opensearch_pys(judge, wrap):
+    actions = [*documents(5), *documents(2, _op_type="create"), {"_index": "i", "n": "no id"}]
+    found = []
+    for module in (theirs, helpers):
+        judge.reset()
+
+        async def both(client, module=module):
+            try:
+                first = await collected(module.async_streaming_bulk(client, wrap(actions), 3, raise_on_error=False))
+            except Exception as error:
+                first = [(type(error), [])]
+            judge.reset()
+            with pytest.raises(helpers.BulkIndexError) as raised:
+                await module.async_bulk(client, wrap(actions), chunk_size=3)
+            return comparable(first), _normal(raised.value.errors), await module.async_bulk(client, wrap(documents(4)))
+
+        found.append(run_async(judge, both))
+    assert found[0] == found[1]
+
+
+def test_async_requests_overlap_with_the_documents(judge):
+    async def function(client):
+        arrived = asyncio.Event()
+        original = client.transport.perform_request
+
+        async def perform_request(*args, **kwargs):
+            arrived.set()
+            return await original(*args, **kwargs)
+
+        async def actions():
+            for document in documents(2):
+                yield document
+            await asyncio.wait_for(arrived.wait(), 20)
+            for document in documents(4)[2:]:
+                yield document
+
+        class Client:
+            transport = client.transport
+
+            async def bulk(self, **kwargs):
+                arrived.set()
+                return await client.bulk(**kwargs)
+
+        return await helpers.async_bulk(Client(), actions(), chunk_size=2)
+
+    assert run_async(judge, function) == (4, [])
+
+
+def test_async_closing_waits_and_cancelling_cancels(judge):
+    async def function(client):
+        release, sent = asyncio.Event(), []
+
+        class Client:
+            transport = client.transport
+
+            async def bulk(self, **kwargs):
+                sent.append("begun")
+                if len(sent) > 1:
+                    try:
+                        await release.wait()
+                    except asyncio.CancelledError:
+                        sent.append("cancelled")
+                        raise
+                sent.append("ended")
+                return await client.bulk(**kwargs)
+
+        results = helpers.async_streaming_bulk(Client(), documents(10), chunk_size=2)
+        await anext(results)
+        asyncio.get_running_loop().call_later(0.05, release.set)
+        await results.aclose()
+        assert sent == ["begun", "ended", "begun", "ended"]
+
+        release.clear()
+        sent.clear()
+        task = asyncio.create_task(helpers.async_bulk(Client(), documents(10), chunk_size=2))
+        while len(sent) < 3:
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert sent == ["begun", "ended", "begun", "cancelled"]
+
+    run_async(judge, function)
+
+
+def test_async_builds_the_clients_own_pool(judge):
+    async def function(client):
+        await helpers.async_bulk(client, documents(1))
+        return len(client.transport.connection_pool.connections), client.transport.max_retries
+
+    assert run_async(judge, function) == (1, 3)
+
+
+def test_async_faults(domain, judge):
+    async def function(client):
+        faults = iter([Fault.answer(429), Fault.reset(executed=True), Fault.documents(lambda action: 503), None])
+        judge_domain.faults = lambda request: next(faults, None)
+        return await helpers.async_bulk(
+            client,
+            [*documents(3), {"_index": "i", "n": "no id"}],
+            raise_on_exception=False,
+            raise_on_error=False,
+            **FAST,
+        )
+
+    with LocalDomain(upstream=judge.url) as judge_domain:
+        signer = opensearchpy.AWSV4SignerAsyncAuth(judge_domain.credentials, judge_domain.region)
+
+        async def main():
+            client = AsyncOpenSearch(
+                judge_domain.url, http_auth=signer, connection_class=opensearchpy.AsyncHttpConnection
+            )
+            try:
+                return await function(client)
+            finally:
+                await client.close()
+
+        succeeded, [error] = asyncio.run(main())
+    assert (succeeded, error["index"].get("unknown")) == (3, True)
+    assert judge.held("n") == {0: 1, 1: 1, 2: 1, "no id": 1}
