@@ -10,6 +10,7 @@ import time
 import uuid
 from collections import OrderedDict, namedtuple
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,8 +18,9 @@ from opensearchpy.exceptions import SerializationError
 from opensearchpy.helpers import expand_action
 from opensearchpy.serializer import JSONSerializer
 
+from opensearch_sigv4.core import _python_bulk
 from opensearch_sigv4.helpers import _documents
-from opensearch_sigv4.helpers._documents import Chunker, encoder, is_repeatable, time_ordered_ids
+from opensearch_sigv4.helpers._documents import Chunker, is_repeatable, time_ordered_ids
 
 SERIALIZER = JSONSerializer()
 
@@ -85,7 +87,7 @@ json_values = st.recursive(
 @pytest.fixture(params=[True, False], ids=["orjson", "json"])
 def on_each(request, core, monkeypatch):
     """On each twin, with and without orjson."""
-    monkeypatch.setattr(_documents.core, "is_plain_json", core.is_plain_json)
+    monkeypatch.setattr(_documents.core, "encode_plain", core.encode_plain)
     if not request.param:
         monkeypatch.setattr(_documents, "_orjson_dumps", None)
 
@@ -102,6 +104,12 @@ def theirs(value):
     return SERIALIZER.dumps(value).encode()
 
 
+def ours(value, serializer=SERIALIZER):
+    chunker = Chunker(10, 1 << 20, serializer, expand=lambda value: ({"index": {}}, value))
+    chunker.fill(iter([value]))
+    return chunker.rest().lines(0).partition(b"\n")[2].removesuffix(b"\n")
+
+
 @pytest.mark.parametrize("value", UNUSUAL, ids=repr)
 @pytest.mark.parametrize("wrap", [lambda v: {"f": v}, lambda v: {"a": [{"b": v}]}, lambda v: {"f": (v,)}])
 @pytest.mark.usefixtures("on_each")
@@ -110,14 +118,13 @@ def test_unusual_values_are_what_opensearch_py_makes_of_them(value, wrap):
     expected = outcome(theirs, document)
     if isinstance(value, decimal.Decimal) and value.is_nan():
         expected = SerializationError  # theirs writes NaN
-    assert outcome(encoder(SERIALIZER), document) == expected
+    assert outcome(ours, document) == expected
 
 
 @given(json_values)
 def test_plain_values_mean_the_same(value):
-    encoded = encoder(SERIALIZER)(value if not isinstance(value, str) else [value])
-    expected = theirs(value if not isinstance(value, str) else [value])
-    assert json.loads(encoded) == json.loads(expected)
+    encoded = ours([value])
+    assert json.loads(encoded) == json.loads(theirs([value]))
     assert b"\n" not in encoded
 
 
@@ -135,7 +142,7 @@ def test_what_is_no_json_number_names_its_document(number, where):
 
 
 def test_null_is_null():
-    assert encoder(SERIALIZER)({"a": None, "null": [None]}) == b'{"a":null,"null":[null]}'
+    assert ours({"a": None, "null": [None]}) == b'{"a":null,"null":[null]}'
 
 
 def test_another_serializer_is_asked_itself():
@@ -143,7 +150,7 @@ def test_another_serializer_is_asked_itself():
         def default(self, data):
             return "theirs"
 
-    assert encoder(Serializer())({"a": object(), "b": math.nan}) == b'{"a":"theirs","b":NaN}'
+    assert ours({"a": object(), "b": math.nan}, Serializer()) == b'{"a":"theirs","b":NaN}'
 
 
 @pytest.mark.parametrize("text", ['{"a":1}', b'{"a":1}', Text('{"a":1}')])
@@ -162,7 +169,7 @@ def test_text_of_several_lines_would_spoil_its_chunk():
     assert chunker.rest().body == b'{"index":{}}\n{"a":1}\n{"index":{}}\n{"b":2}\n'
 
 
-metadata_names = [*_documents._METADATA, "_op_type", "_source", "_type", "title", "_other"]
+metadata_names = [*_python_bulk.METADATA, "_op_type", "_source", "_type", "title", "_other"]
 documents = st.dictionaries(st.sampled_from(metadata_names), json_values, max_size=8).flatmap(
     lambda document: st.fixed_dictionaries(
         {}, optional={"_op_type": st.sampled_from(["index", "create", "update", "delete"]), "_source": json_values}
@@ -177,22 +184,67 @@ def expanded(expand, document):
         return type(error), str(error)
 
 
-@given(documents)
-def test_expand_is_opensearch_pys(document):
+@given(document=documents)
+def test_expand_is_opensearch_pys(core, document):
     before = json.dumps(document, default=repr)
-    assert expanded(_documents._expand, document) == expanded(expand_action, document)
+    assert expanded(core.expand_action, document) == expanded(expand_action, document)
     assert json.dumps(document, default=repr) == before
 
 
-@pytest.mark.parametrize("document", ["text", b"bytes", OrderedDict(_id=1, a=2), [1], None], ids=repr)
-def test_expand_of_what_is_no_dict(document):
-    assert expanded(_documents._expand, document) == expanded(expand_action, document)
+class Key(str):
+    __slots__ = ()
 
 
-def test_expand_leaves_the_source_itself_to_the_caller():
+@pytest.mark.parametrize(
+    "document",
+    [
+        {Key("_id"): 1, "a": 2},
+        {1: 2, None: 3, "_id": 4},
+        {"_version": 1, "version": 2},
+        {"version": 2, "_version": 1},
+        {"_op_type": "update", "_id": 1, "_source": ["a"], "doc": {}},
+        {"_op_type": "update", "_id": 1, "_source": True},
+        {"_op_type": "index", "_source": OrderedDict(a=1), "_id": 1},
+        {"_source": None, "_id": 1},
+        {"_op_type": ["unhashable"]},
+    ],
+    ids=repr,
+)
+def test_expand_of_unusual_dicts(core, document):
+    assert expanded(core.expand_action, document) == expanded(expand_action, document)
+
+
+@pytest.mark.parametrize("document", ["text", OrderedDict(_id=1), None], ids=repr)
+def test_expand_takes_dicts_only(core, document):
+    with pytest.raises(TypeError, match=f"document: a dict is needed, not {type(document).__name__}"):
+        core.expand_action(document)
+
+
+def test_expand_leaves_the_source_itself_to_the_caller(core):
     source = {"a": 1}
-    _, data = _documents._expand({"_source": source})
+    _, data = core.expand_action({"_source": source})
     assert data is source
+
+
+@pytest.mark.parametrize("document", ["text", b"bytes", OrderedDict(_id=1, a=2)], ids=repr)
+def test_what_is_no_dict_is_expanded_by_opensearch_py(document):
+    chunker = Chunker(10, 1 << 20, SERIALIZER)
+    chunker.fill(iter([document]))
+    assert chunker.rest().pair(0) == expand_action(document)
+
+
+@pytest.mark.parametrize("value", [{"a": 1}, [1, None], "text", {"a": math.nan}, {"a": 2**64}, {"a": "\ud800"}, 7, b""])
+def test_plain_values_only_reach_orjson(core, value):
+    def dumps(value):
+        return orjson.dumps(value)
+
+    is_plain = value in ({"a": 1}, [1, None], 7)
+    assert core.encode_plain(value, dumps) == (orjson.dumps(value) if is_plain else None)
+
+
+def test_what_dumps_raises_but_a_type_error_comes_through(core):
+    with pytest.raises(ZeroDivisionError):
+        core.encode_plain({}, lambda value: 1 / 0)
 
 
 @given(st.lists(st.integers(0, 60), max_size=30), st.integers(1, 6), st.integers(60, 200))

@@ -1,7 +1,9 @@
 """The signing core, sans I/O: values and a time in, headers out. It imports no clock, network or AWS library.
 
 `spec` holds the rules; `_python` is the twin that reads like AWS's text, `_cython` the compiled one, with the same
-results and errors. `_python_json` is the former's part about JSON, which costs bulk indexing most next to signing.
+results and errors. `_python_json` and `_python_bulk` are the former's parts about JSON and about documents, which cost
+bulk indexing most next to signing.
+
 This module picks the twin and the way to compute SHA-256, and nothing else reads the environment variables that say so:
 
     OPENSEARCH_SIGV4_NO_EXTENSIONS=1   the Python twin, although the extension is there
@@ -23,6 +25,8 @@ from ._python import (
     canonical_query,
     canonical_request,
     check_json_object,
+    encode_plain,
+    expand_action,
     format_amz_date,
     hash_path,
     hash_paths,
@@ -50,6 +54,8 @@ _COMPILED = (
     "canonical_path",
     "canonical_query",
     "check_json_object",
+    "encode_plain",
+    "expand_action",
     "hash_path",
     "hash_paths",
     "is_plain_json",
@@ -94,6 +100,8 @@ __all__ = [
     "canonical_query",
     "canonical_request",
     "check_json_object",
+    "encode_plain",
+    "expand_action",
     "format_amz_date",
     "hash_path",
     "hash_paths",

@@ -14,7 +14,7 @@ from functools import lru_cache
 cimport cython
 from cpython.buffer cimport PyBUF_FULL_RO, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
-from cpython.dict cimport PyDict_CheckExact, PyDict_Next
+from cpython.dict cimport PyDict_CheckExact, PyDict_Copy, PyDict_Next
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
 from cpython.long cimport PyLong_CheckExact
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
@@ -24,7 +24,7 @@ from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.math cimport isfinite
 from libc.string cimport memchr, memcmp, memcpy
 
-from . import _python, _python_json, spec
+from . import _python, _python_bulk, _python_json, spec
 from ._python import (
     Signature,
     UrlParts,
@@ -1156,3 +1156,46 @@ cdef bint _is_plain_tuple(object values, int depth) noexcept:
 
 def is_plain_json(value):
     return _is_plain(<PyObject *>value, 0)
+
+
+def encode_plain(value, dumps):
+    if Py_TYPE(<PyObject *>value) == &PyUnicode_Type or not _is_plain(<PyObject *>value, 0):
+        return None
+    try:
+        return dumps(value)
+    except TypeError:
+        return None
+
+
+cdef object _METADATA = _python_bulk.METADATA
+cdef object _RENAMED = _python_bulk.RENAMED
+
+
+def expand_action(document):
+    cdef PyObject *name
+    cdef PyObject *value
+    cdef Py_ssize_t at = 0
+    if not PyDict_CheckExact(document):
+        raise TypeError(f"document: a dict is needed, not {type(document).__name__}")
+    # A copy of its own, which no other thread changes, and which becomes the data where the document holds those itself.
+    cdef dict data = PyDict_Copy(document)
+    cdef list names = []
+    while PyDict_Next(data, &at, &name, &value):
+        if Py_TYPE(name) != &PyUnicode_Type:
+            return _python_bulk.expand_action(document)
+        if <object>name in _METADATA:
+            names.append(<object>name)
+    op_type = data.pop("_op_type", "index")
+    source = data.get("_source", data)
+    if source is not data and type(source) is not dict:
+        return _python_bulk.expand_action(document)
+    cdef dict metadata = {}
+    for known in names:
+        if known in _RENAMED:
+            metadata.setdefault(known[1:], data[known])
+        else:
+            metadata[known] = data[known]
+    if source is data:
+        for known in names:
+            del data[known]
+    return {op_type: metadata}, None if op_type == "delete" else source

@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
-from . import _python_json, spec
+from . import _python_bulk, _python_json, spec
 
 _PRINTABLE_ASCII = "".join(map(chr, range(0x21, 0x7F)))
 
@@ -525,6 +525,8 @@ class Kept:
 scan_bulk_answer = _python_json.scan_bulk_answer
 check_json_object = _python_json.check_json_object
 is_plain_json = _python_json.is_plain_json
+encode_plain = _python_json.encode_plain
+expand_action = _python_bulk.expand_action
 
 
 # --- what is checked, and how it is said (never with the value: it may be a secret) -------------------------

@@ -332,3 +332,17 @@ def is_plain_json(value: Any) -> bool:
     except RuntimeError:  # another thread changed the size of a dict
         return False
     return True
+
+
+def encode_plain(value: Any, dumps: Callable[[Any], T]) -> T | None:
+    """`dumps(value)` for what is plain and no str; None for anything else, and where `dumps` refuses it.
+
+    Args:
+        dumps: orjson's. Its TypeError is caught: an int beyond 64 bits, a lone surrogate.
+    """
+    if type(value) is str or not is_plain_json(value):
+        return None
+    try:
+        return dumps(value)
+    except TypeError:
+        return None

@@ -140,6 +140,7 @@ async def _settled(client: Any, call: Call, actions: Iterable[Any] | AsyncIterab
             in_flight.cancel()
         raise
     finally:
+        error = None  # whose traceback holds this frame
         closed.set()
         if in_flight is not None:
             await asyncio.gather(in_flight, return_exceptions=True)

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import json
 import random
+import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -99,6 +100,7 @@ class Failure:
 
     def as_item(self, pair: Pair) -> Item:
         """What opensearch-py's helpers report for such a document, and whether it is unknown."""
+        _forget_frames(self.error)
         op_type, metadata = metadata_of(pair[0])
         info = {"error": str(self.error), "status": self.status, "exception": self.error}
         if len(pair) > 1:
@@ -318,6 +320,13 @@ class _Delivery:
             parts[-1].append(position)
             room -= needed
         return list(parts)
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """Let go of what the frames of an exception that is only reported hold: the request's body, above all."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def _needs_care(item: Item | None, can_repeat: bool) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from opensearchpy.exceptions import SerializationError
@@ -22,14 +22,6 @@ except ModuleNotFoundError:
 #: (action, data), or (action,) where there is no data line: what `expand_action` made of one document.
 Pair = tuple[Any, ...]
 
-# What `expand_action` takes out of a document and puts into the action, the latter without their underscore.
-_RENAMED: Final = frozenset(
-    ["_if_seq_no", "_if_primary_term", "_parent", "_retry_on_conflict", "_routing", "_version", "_version_type"]
-)
-_METADATA: Final = _RENAMED.union(
-    ["_id", "_index", "_percolate", "_timestamp", "if_seq_no", "if_primary_term", "parent", "pipeline"],
-    ["retry_on_conflict", "routing", "version", "version_type"],
-)
 # An action with an id and nothing beside these has the same result however often it is executed.
 _REPEATABLE_METADATA: Final = frozenset({"_id", "_index", "_type", "routing", "pipeline", "require_alias"})
 
@@ -103,7 +95,9 @@ class Chunker:
         self.max_chunk_bytes = max_chunk_bytes
         self._chunk_size = chunk_size
         self._encode = encoder(serializer)
-        self._expand = _expand if expand is expand_action else expand
+        has_orjson = _orjson_dumps is not None and type(serializer) is JSONSerializer
+        self._encode_plain = core.encode_plain if has_orjson else _encode_nothing
+        self._expand = expand
         self._next_id = time_ordered_ids() if add_ids else None
         self._keep = keep
         self._first = 0
@@ -122,21 +116,25 @@ class Chunker:
             SerializationError: a document that is no JSON, naming it. It, and those in the chunk before it, are out.
         """
         encode, expand, next_id = self._encode, self._expand, self._next_id
+        encode_plain, dumps = self._encode_plain, _orjson_dumps
+        expand_dict = core.expand_action if expand is expand_action else expand
         lines, ends, pairs, size = self._lines, self._ends, self._pairs, self._size
         chunk_size, max_bytes, keep = self._chunk_size, self.max_chunk_bytes, self._keep
         for document in documents:
             try:
-                action, data = expand(document)
+                action, data = expand_dict(document) if type(document) is dict else expand(document)
                 if next_id is not None:
                     action = _with_id(action, next_id)
-                line = encode(action)
+                line = encode_plain(action, dumps) or encode(action)
                 if data is None:
                     raw = None
                     added = len(line) + 1
                 else:
-                    raw = encode(data)
-                    if type(data) is str or type(data) is bytes:
-                        raw = _one_line(raw)
+                    raw = encode_plain(data, dumps)
+                    if raw is None:
+                        raw = encode(data)
+                        if isinstance(data, (str, bytes)):
+                            raw = _one_line(raw)
                     added = len(line) + len(raw) + 2
             except Exception as error:
                 named = self._named(document)
@@ -187,12 +185,12 @@ def encoder(serializer: Any) -> Callable[[Any], bytes]:
     """The function that makes bytes of an action or document as `serializer.dumps` would.
 
     Where the serializer is exactly opensearch-py's JSONSerializer, a NaN or infinity raises SerializationError (theirs
-    writes one that is no JSON), and what is plain JSON (`core.is_plain_json`) goes through orjson if it is there.
+    writes one that is no JSON).
     """
     if type(serializer) is not JSONSerializer:
         return lambda data: _to_bytes(serializer.dumps(data))
 
-    def encode_exactly(data: Any) -> bytes:
+    def encode(data: Any) -> bytes:
         if isinstance(data, (str, bytes)):
             return _to_bytes(data)
         try:
@@ -203,19 +201,11 @@ def encoder(serializer: Any) -> Callable[[Any], bytes]:
             raise SerializationError(data, error) from error
         return text.encode()
 
-    if _orjson_dumps is None:
-        return encode_exactly
-    dumps, is_plain_json = _orjson_dumps, core.is_plain_json
-
-    def encode(data: Any) -> bytes:
-        if is_plain_json(data) and type(data) is not str:
-            try:
-                return dumps(data)
-            except TypeError:  # an integer over 64 bits, or a lone surrogate
-                pass
-        return encode_exactly(data)
-
     return encode
+
+
+def _encode_nothing(data: Any, dumps: Any) -> None:
+    """In the place of `core.encode_plain` where orjson may not or cannot be used."""
 
 
 def _to_bytes(text: str | bytes) -> bytes:
@@ -233,24 +223,6 @@ def _one_line(raw: bytes) -> bytes:
         if b"\n" in raw:
             raise ValueError("a document given as text must be a single line")
     return raw
-
-
-def _expand(document: Any) -> tuple[Any, Any]:
-    """`opensearchpy.helpers.expand_action`, faster for what is exactly a dict."""
-    if type(document) is not dict:
-        return expand_action(document)  # type: ignore[no-any-return]
-    data = document.copy()
-    op_type = data.pop("_op_type", "index")
-    metadata: dict[str, Any] = {}
-    if op_type == "update" and "_source" in data and not isinstance(data["_source"], Mapping):
-        metadata["_source"] = data.pop("_source")
-    for name in document:
-        if name in _METADATA:
-            if name in _RENAMED:
-                metadata.setdefault(name[1:], data.pop(name))  # a `version` beside `_version` wins
-            else:
-                metadata[name] = data.pop(name)
-    return {op_type: metadata}, None if op_type == "delete" else data.get("_source", data)
 
 
 def metadata_of(action: Any) -> tuple[str, dict[str, Any]]:

@@ -14,6 +14,7 @@ from typing import Any, Final
 from opensearchpy.exceptions import TransportError
 from opensearchpy.helpers import expand_action
 
+from .. import compression
 from ._call import (
     DEFAULT_CHUNK_BYTES,
     DEFAULT_CHUNK_SIZE,
@@ -238,17 +239,20 @@ class _Sender:
         """
         steps = deliver(chunk, self._call.policy)
         reply: Reply = None
-        while True:
-            try:
-                step = steps.send(reply)
-            except StopIteration as end:
-                return end.value  # type: ignore[no-any-return]
-            if isinstance(step, Send):
-                reply = self._reply_to(step.body, chunk)
-            else:
-                reply = None
-                if self._closed.wait(step.seconds):
-                    raise _Closed
+        try:
+            while True:
+                try:
+                    step = steps.send(reply)
+                except StopIteration as end:
+                    return end.value  # type: ignore[no-any-return]
+                if isinstance(step, Send):
+                    reply = self._reply_to(step.body, chunk)
+                else:
+                    reply = None
+                    if self._closed.wait(step.seconds):
+                        raise _Closed
+        finally:
+            compression.forget()
 
     def _reply_to(self, body: bytes, chunk: Chunk) -> Reply:
         with self._gate:
@@ -300,6 +304,7 @@ def _settled(call: Call, actions: Iterable[Any]) -> Generator[Settled, None, Non
         if error is not None:
             raise error
     finally:
+        error = None  # whose traceback holds this frame
         sender.close()
 
 
@@ -327,6 +332,7 @@ def _settled_in_parallel(
         if error is not None:
             raise error
     finally:
+        error = None  # whose traceback holds this frame
         sender.close()
 
 
