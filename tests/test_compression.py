@@ -5,6 +5,7 @@ import itertools
 import os
 import sys
 import threading
+import warnings
 import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
@@ -263,6 +264,9 @@ def test_an_encoded_body_is_not_compressed_again(connection, node, name):
     packed = gzip.compress(BULK)
     connection.perform_request("POST", "/_bulk", body=packed, headers={name: "gzip"})
     assert (encoding(node.received[0]), node.received[0].body) == (["gzip"], packed)
+    connection.headers["content-encoding"] = "gzip"  # as headers= of the client set it
+    connection.perform_request("POST", "/_bulk", body=packed)
+    assert (encoding(node.received[1]), node.received[1].body) == (["gzip"], packed)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -283,6 +287,12 @@ def test_the_options_through_opensearch_py(node):
     assert node.received[0].body == node.received[1].body == Compressor("zlib", 1).compress(BULK)
     with pytest.raises(ValueError, match=r"^http_compress_level: isal has the levels 0 to 3, not 9"):
         connect(node.url, **KINDS["signed"], http_compress=True, http_compress_engine="isal", http_compress_level=9)
+
+
+@pytest.mark.parametrize("wrong", ["5", None, 1.5])
+def test_a_smallest_size_that_is_none(wrong):
+    with pytest.raises(TypeError, match=r"^http_compress_min_bytes: int is needed"):
+        SigV4HttpConnection(http_compress_min_bytes=wrong)
 
 
 def test_compression_switched_on_and_off_later(node):
@@ -483,6 +493,8 @@ def test_a_callers_own_hash_is_not_taken_for_the_bodys(node):
     connection.perform_request("POST", "/_bulk", body=BULK, headers=own)
     hashes = [value for name, value in node.received[-1].headers if name.lower() == "x-amz-content-sha256"]
     assert hashes == ["UNSIGNED-PAYLOAD"]
+    connection.headers["X-Amz-Content-SHA256"] = "UNSIGNED-PAYLOAD"
+    assert fail_then(node, connection) is None
     connection.close()
 
 
@@ -690,7 +702,9 @@ def test_after_a_fork(node, work):
     """What the parent left is the child's too: nothing of it can have changed."""
     connection = connection_to(node)
     fail_then(node, connection)
-    child = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 and up warn of fork beside threads
+        child = os.fork()
     if not child:
         try:
             connection.perform_request("POST", "/_bulk", body=BULK)

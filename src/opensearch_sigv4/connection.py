@@ -122,6 +122,8 @@ class SigV4HttpConnection(Urllib3HttpConnection):
         super().__init__(http_auth=http_auth if is_basic else None, **arguments)
         self.http_auth = http_auth
         self._engine_and_level = http_compress_engine, http_compress_level
+        if not isinstance(http_compress_min_bytes, int):
+            raise TypeError(f"http_compress_min_bytes: int is needed, not {type(http_compress_min_bytes).__name__}")
         self._min_bytes = http_compress_min_bytes
         if self.http_compress:
             _ = self._compressor  # what is wrong with it is said here, and not by the first request
@@ -188,7 +190,7 @@ class SigV4HttpConnection(Urllib3HttpConnection):
         path, _, query = f"{self.url_prefix}{url}".partition("?")
         if self.signer is None and self._sign is None:
             core.refuse_dot_segments(path)
-            if self.http_compress:
+            if self.http_compress and body:
                 return self._compressed_as_parent(method, url, params, body, timeout, ignore, headers)
             compression.forget()
             return super().perform_request(method, url, params, body, timeout, ignore, headers)
@@ -210,8 +212,8 @@ class SigV4HttpConnection(Urllib3HttpConnection):
         request_headers: dict[str, Any] = {**self.headers}
         for name, value in dict(headers or ()).items():
             request_headers[name.lower()] = value if isinstance(value, str) else _header_text(value)
-        body, compressor, known_hash = self._wire_body(method, url, body, request_headers)
-        method, full_url = self._sign_headers(method, target, body, request_headers, known_hash)
+        body, compressor, payload_hash = self._wire_body(method, url, body, request_headers)
+        method, full_url, payload_hash = self._sign_headers(method, target, body, request_headers, payload_hash)
         kw = {"timeout": timeout} if timeout else {}
         self.metrics.request_start()
         try:
@@ -222,7 +224,7 @@ class SigV4HttpConnection(Urllib3HttpConnection):
             raise
         except Exception as e:
             self.log_request_fail(method, full_url, target, orig_body, time.time() - start, exception=e)
-            compression.keep(orig_body, compressor, body, self._payload_hash(request_headers))
+            self._keep(orig_body, compressor, body, payload_hash)
             if isinstance(e, Urllib3SSLError):
                 raise SSLError("N/A", str(e), e) from e
             if isinstance(e, ReadTimeoutError):
@@ -235,7 +237,7 @@ class SigV4HttpConnection(Urllib3HttpConnection):
         if not 200 <= response.status < 300 and response.status not in ignore:
             self.log_request_fail(method, full_url, target, orig_body, duration, response.status, raw_data)
             if response.status in compression.REPEATED_STATUSES:
-                compression.keep(orig_body, compressor, body, self._payload_hash(request_headers))
+                self._keep(orig_body, compressor, body, payload_hash)
             content_type = self.get_response_headers(response).get("content-type")
             self._raise_error(response.status, raw_data, content_type)
         self.log_request_success(method, full_url, target, orig_body, response.status, raw_data, duration)
@@ -268,19 +270,24 @@ class SigV4HttpConnection(Urllib3HttpConnection):
 
     def _sign_headers(
         self, method: str, target: str, body: Any, headers: dict[str, Any], known_hash: str | None
-    ) -> tuple[str, str]:
-        """Sign into `headers`; the final method and URL. Nothing of all these changes between here and the socket."""
+    ) -> tuple[str, str, str | None]:
+        """Sign into `headers`; the final method and URL, and the hash if our signer made it.
+
+        Nothing of all these changes between here and the socket.
+        """
         method = method.upper()
         full_url = self.host + target
         if "authorization" in headers:
-            return method, full_url
+            return method, full_url, None
+        payload_hash = None
         if self.signer is not None:
-            if known_hash is None or "x-amz-content-sha256" in headers or not _hashes_bodies(self.signer):
+            if known_hash is None or "x-amz-content-sha256" in headers or not _signs_hashes(self.signer):
                 signed = self.signer.sign(method, full_url, body, headers)
             else:
                 # Sent under the name and in the place that it had at first, when the signer set it.
-                own = {spec.CONTENT_SHA256: known_hash}
-                signed = self.signer.sign(method, full_url, body, {**headers, **own}) | own
+                told = {spec.CONTENT_SHA256: known_hash}
+                signed = self.signer.sign(method, full_url, body, {**headers, **told}) | told
+            payload_hash = signed.get(spec.CONTENT_SHA256)  # None where a caller's own was signed
             for name, value in headers.items():
                 if not value.isascii() and self.signer.signs(name):
                     # Signed as UTF-8, so sent as UTF-8: http.client would take latin-1.
@@ -291,12 +298,11 @@ class SigV4HttpConnection(Urllib3HttpConnection):
         for name, value in signed.items():
             headers.pop(name.lower(), None)
             headers[name] = value
-        return method, full_url
+        return method, full_url, payload_hash
 
-    def _payload_hash(self, sent: Mapping[str, Any]) -> str | None:
-        """The hash that our signer put among the headers that were sent: a caller's own has a lower-case name there."""
-        signer = self.signer
-        return sent.get(spec.CONTENT_SHA256) if signer is not None and _hashes_bodies(signer) else None
+    def _keep(self, given: Any, compressor: compression.Compressor | None, wire: Any, payload_hash: str | None) -> None:
+        is_hash = self.signer is not None and _signs_hashes(self.signer)
+        compression.keep(given, compressor, wire, payload_hash if is_hash else None)
 
     def _compressed_as_parent(
         self, method: str, url: str, params: Any, body: Any, timeout: Any, ignore: Any, headers: Any
@@ -319,8 +325,8 @@ class SigV4HttpConnection(Urllib3HttpConnection):
             raise
 
 
-def _hashes_bodies(signer: SigV4Signer) -> bool:
-    """Whether it signs a body's hash, and takes a hash that it is told for it; what an own `sign` does nobody knows."""
+def _signs_hashes(signer: SigV4Signer) -> bool:
+    """Whether it signs a body's hash, and takes one that it is told for it; what another's `sign` does nobody knows."""
     return not signer.unsigned_payload and type(signer).sign is SigV4Signer.sign
 
 
