@@ -195,6 +195,63 @@ def test_the_parts_leave_nothing_behind(core):
     assert_keeps_nothing(call)
 
 
+SUCCEEDED = b'{"index":{"_id":"1","status":201}}'
+FAILED = b'{"index":{"_id":"2","status":409,"error":{"type":"a","reason":"b"}}}'
+
+
+def test_reading_json_leaves_nothing_behind(core):
+    mixed = b'{"items":[' + b",".join([SUCCEEDED, FAILED] * 20) + b"]}"
+    texts = [
+        *(mixed, mixed[:-1], b'{"\\u0069tems":[1,{}]}', b"[]", b"  ", b'{"a":' * 2000, b'{"a":"\xff"}'),
+        *(mixed.decode(), mixed.decode().replace("1", "ü"), '{"a":"\ud800"}'),
+    ]
+    # Copies, as constants may be shared with others.
+    answers = [text[:1] + text[1:] for text in texts] + [Str("{}"), NOTHING, bytearray(b"{}")]
+    before = list(map(sys.getrefcount, answers))
+
+    def call():
+        for answer in answers:
+            quietly(core.scan_bulk_answer, answer)
+            quietly(core.check_json_object, answer)
+        quietly(core.check_json_object, b"{}\n")
+
+    assert_keeps_nothing(call, times=20, warm_up=5)
+    assert list(map(sys.getrefcount, answers)) == before
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/statm").exists() or "asan" in os.environ.get("LD_PRELOAD", ""),
+    reason="a process's size is read through /proc; AddressSanitizer keeps what was freed",
+)
+def test_a_large_answer_leaves_nothing_behind():
+    """The list of what failed is C's own memory, which tracemalloc does not count."""
+    cython = twin("cython")
+    failed = b'{"items":[' + b",".join([b"{}"] * 200_000) + b"]}"
+    damaged = failed[:-1]
+    resident = []
+    for _ in range(6):
+        for _ in range(10):
+            quietly(cython.scan_bulk_answer, damaged)
+        assert cython.scan_bulk_answer(failed)[0] == 200_000
+        resident.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
+    # Each call that kept its list would add 4.8 MB.
+    assert resident[-1] - resident[1] < 20 * 4_800_000
+
+
+def test_looking_at_values_leaves_nothing_behind(core):
+    inner, other = {"a": 1.5, "b": ["c", None]}, object()
+    values = [inner, [inner, (inner,)], {"a": inner, "b": other}, [other], {1: inner}, float("nan"), [[[inner]]]]
+    values[1].append(values[1])
+    before = list(map(sys.getrefcount, [*values, inner, other]))
+
+    def call():
+        for value in values:
+            core.is_plain_json(value)
+
+    assert_keeps_nothing(call)
+    assert list(map(sys.getrefcount, [*values, inner, other])) == before
+
+
 # --- secrets -----------------------------------------------------------------------------------------------
 
 # Keys made and dropped in a process of their own, whose memory this one reads: it never holds what is looked for but

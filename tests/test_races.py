@@ -134,6 +134,47 @@ def test_headers_that_change_while_they_are_signed(core, kind, further):
     race(read, change, change)
 
 
+@pytest.mark.parametrize("kind", [dict, list])
+def test_values_that_change_while_they_are_looked_at(core, kind):
+    """Whatever is in them at any time is plain, but for what one thread puts in and takes out again."""
+    shared = {"nested": {"a": [1]}} if kind is dict else [{"a": [1]}]
+    document = {"before": [1, 2], "shared": shared, "after": {"b": 1.5}}
+
+    def change(number):
+        made_anew = {"a": [f"{number}-" * (number % 50), {"b": number}, (1.5,) * (number % 9)]}
+        if kind is dict:
+            shared[f"field{number % 20}"] = made_anew
+            if number % 7 == 0:
+                shared.clear()
+        else:
+            shared.append(made_anew)
+            if number % 7 == 0:
+                del shared[:]
+
+    seen = set()
+
+    def read(number):
+        seen.add(core.is_plain_json(document))
+        assert not core.is_plain_json([shared, object()])
+
+    race(read, change, change)
+    # In the Python twin, a dict whose size changes is not plain.
+    assert seen == {True} or (core.name, kind) == ("python", dict)
+
+
+def test_answers_are_read_by_many_threads(core):
+    items = [b'{"index":{"_id":"%d","status":%d}}' % (number, 409 if number % 9 else 201) for number in range(300)]
+    answers = [b'{"items":[' + b",".join(items * times) + b"]}" for times in (1, 40)]  # the latter without the GIL
+    expected = [core.scan_bulk_answer(answer) for answer in answers]
+
+    def read(number):
+        if number % (10 if core.name == "cython" else 300) == 0:
+            index = number % 20 == 0
+            assert core.scan_bulk_answer(answers[index]) == expected[index]
+
+    race(read)
+
+
 def test_generations_that_change_while_they_are_read(core):
     def generation(number):
         return SimpleNamespace(expiry=[number]), SimpleNamespace(frozen=[number]), 10.0 + number, (number, "s", "t")

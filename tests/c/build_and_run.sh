@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Build test_sha256.c and run it; anything missing is a failure, never a skip. Installs nothing.
+# Build test_sha256.c and test_json.c and run them; anything missing is a failure, never a skip. Installs nothing.
 #   build_and_run.sh       here: optimised, then under AddressSanitizer and UndefinedBehaviorSanitizer.  CC, default gcc
 #   build_and_run.sh arm   ARMv8 under qemu-aarch64, with and without its SHA-256 instructions.
 #                          Debian: gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
@@ -8,6 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 csrc=../../src/opensearch_sigv4/core/csrc
 sources=("$csrc"/cpu.c "$csrc"/sha256.c "$csrc"/sha256_portable.c "$csrc"/sha256_x86.c "$csrc"/sha256_arm.c test_sha256.c)
+json=("$csrc"/json.c test_json.c)
 flags=(-std=c11 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror -I "$csrc")
 sanitizers=(-g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all)
 
@@ -32,15 +33,21 @@ case "${1-native}" in
     echo "== $cc -O2"
     "$cc" "${flags[@]}" -O2 "${sources[@]}" -o "$build/test"
     "$build/test"
+    "$cc" "${flags[@]}" -O2 "${json[@]}" -o "$build/test-json"
+    "$build/test-json"
     echo "== $cc -O1, sanitizers"
     "$cc" "${flags[@]}" -O1 "${sanitizers[@]}" "${sources[@]}" -o "$build/test-sanitizers"
     "$build/test-sanitizers"
+    "$cc" "${flags[@]}" -O1 "${sanitizers[@]}" "${json[@]}" -o "$build/test-json-sanitizers"
+    "$build/test-json-sanitizers"
     ;;
   arm)
     cc=${CC:-aarch64-linux-gnu-gcc}
     "$cc" "${flags[@]}" -O2 -static "${sources[@]}" -o "$build/test"
     echo "== $cc -O2, qemu-aarch64 -cpu max"
     expect "arm-sha2 portable" qemu-aarch64 -cpu max "$build/test"
+    "$cc" "${flags[@]}" -O2 -static "${json[@]}" -o "$build/test-json"
+    qemu-aarch64 -cpu max "$build/test-json"
     # Each of QEMU's ARMv8 models has SHA-256, so it is taken out of what the kernel says: see no_sha2.c.
     "$cc" "${flags[@]}" -O2 -static -Wl,--wrap=getauxval "${sources[@]}" no_sha2.c -o "$build/test-no-sha2"
     echo "== $cc -O2, qemu-aarch64 -cpu max, AT_HWCAP without SHA2"

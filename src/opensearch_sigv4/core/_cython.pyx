@@ -417,7 +417,11 @@ cdef enum:
     # Without instructions for SHA-256, OpenSSL's assembly makes up for what hashlib costs from here on.
     _HASHLIB_MIN_BYTES = 2048
 
+    # The same for JSON that is read.
+    _JSON_GIL_RELEASE_MIN_BYTES = 262144
+
 cdef Py_ssize_t _gil_release_min_bytes = _GIL_RELEASE_MIN_BYTES
+cdef Py_ssize_t _json_gil_release_min_bytes = _JSON_GIL_RELEASE_MIN_BYTES
 cdef bint _use_openssl = False
 cdef bint _is_portable = False
 cdef bint _FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
@@ -456,8 +460,9 @@ def select_hash_path(path):
 
 def set_gil_release_min_bytes(size):
     """Release the GIL from another size on; None is the usual one. For bench/gil.py and tests."""
-    global _gil_release_min_bytes
+    global _gil_release_min_bytes, _json_gil_release_min_bytes
     _gil_release_min_bytes = _GIL_RELEASE_MIN_BYTES if size is None else size
+    _json_gil_release_min_bytes = _JSON_GIL_RELEASE_MIN_BYTES if size is None else size
 
 
 cdef inline bint _is_for_hashlib(Py_ssize_t size) noexcept:
@@ -1032,9 +1037,6 @@ _is_portable = hash_path() == "portable"
 # --- JSON --------------------------------------------------------------------------------------------------
 
 cdef int _MAX_PLAIN_DEPTH = _python_json.MAX_PLAIN_DEPTH
-# From this size on the GIL is released while text is read.
-cdef Py_ssize_t _JSON_GIL_RELEASE_MIN_BYTES = 262144
-
 
 cdef object _unfit(str argument, osv4_json_verdict verdict, size_t offset, Py_ssize_t size):
     if verdict == OSV4_JSON_NO_MEMORY:
@@ -1059,7 +1061,7 @@ def scan_bulk_answer(answer):
             answer = _python_json.utf8_of_answer(answer)
         span.text = PyBytes_AS_STRING(answer)
         span.size = PyBytes_GET_SIZE(answer)
-    if span.size < _JSON_GIL_RELEASE_MIN_BYTES:
+    if span.size < _json_gil_release_min_bytes:
         verdict = osv4_json_scan_bulk_answer(span.text, span.size, &found)
     else:
         with nogil:
@@ -1089,7 +1091,7 @@ def check_json_object(line):
     newline = <const char *>memchr(text, c"\n", size)
     if newline != NULL:
         raise _python_json.unfit("line", _python_json.NEWLINE, newline - text, size)
-    if size < _JSON_GIL_RELEASE_MIN_BYTES:
+    if size < _json_gil_release_min_bytes:
         verdict = osv4_json_check_object(text, size, &offset)
     else:
         with nogil:
