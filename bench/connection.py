@@ -116,7 +116,7 @@ def _perform_request(connection, target):
     return ask
 
 
-def _refreshable():
+def refreshable():
     """botocore's credentials of an assumed role, with hours to go."""
     from botocore.credentials import RefreshableCredentials
 
@@ -138,7 +138,7 @@ def opensearch_py(scheme, port, ca_certs, target):
 def opensearch_py_signed(scheme, port, ca_certs, target):
     from opensearchpy import Urllib3AWSV4SignerAuth, Urllib3HttpConnection
 
-    auth = Urllib3AWSV4SignerAuth(_refreshable(), REGION, SERVICE)
+    auth = Urllib3AWSV4SignerAuth(refreshable(), REGION, SERVICE)
     options = _tls(scheme, ca_certs)
     return _perform_request(Urllib3HttpConnection("127.0.0.1", port, http_auth=auth, **options), target)
 
@@ -154,7 +154,7 @@ def _ours_signed(backend, scheme, port, ca_certs):
 
     if opensearch_sigv4.backend != backend:
         raise harness.Unavailable(f"opensearch_sigv4.backend is {opensearch_sigv4.backend!r} (is the extension built?)")
-    return _ours(scheme, port, ca_certs, region=REGION, service=SERVICE, credentials=_refreshable())
+    return _ours(scheme, port, ca_certs, region=REGION, service=SERVICE, credentials=refreshable())
 
 
 def ours_cython(*address, target):
