@@ -124,7 +124,7 @@ def test_a_timeout_lasts_as_long_as_the_client_waits(domain, judge, is_executed)
         post(domain, timeout=urllib3.Timeout(connect=TIMEOUT_S, read=0.3))
     domain.faults = None
     assert post(domain).status == 200
-    assert executed(judge) == [201, 404, 201] * (1 + is_executed) or executed(judge)[3:] == [200, 404, 201]
+    assert executed(judge) == ([201, 404, 201, 200, 404, 201] if is_executed else [201, 404, 201])
 
 
 def test_a_timeout_is_bounded_and_ends_in_a_reset(domain):
@@ -234,14 +234,13 @@ def test_a_late_answer(domain, judge):
 
 
 def test_a_trickled_answer_comes_in_pieces_and_the_connection_stays(domain):
-    domain.faults = always(Fault.slow(over_s=0.2))
+    domain.faults = always(Fault.slow(over_s=0.5))
     with raw(domain) as sock:
-        sizes = []
-        received = b""
-        while not received.endswith(b"}]}"):
-            sizes.append(len(piece := sock.recv(1 << 16)))
-            received += piece
-        assert len(sizes) >= 5
+        pieces = []
+        while not (pieces and pieces[-1].endswith(b"}]}")):
+            pieces.append(sock.recv(1 << 16))
+        assert len(pieces) >= 3
+        received = b"".join(pieces)
         head, _, body = received.partition(b"\r\n\r\n")
         assert f"Content-Length: {len(body)}".encode() in head
         assert len(json.loads(body)["items"]) == 3
