@@ -541,11 +541,12 @@ def test_what_a_last_failure_leaves_goes_with_the_next_request(node, kind, later
     elif later == "uncompressed request":
         other = connection_to(node, kind, http_compress=False)
         other.perform_request("GET", "/")
-        other.close()
-    elif later == "forget":
+    elif later == "close":
+        client.close()
+    else:
         compression.forget()
-    client.close()
     assert compression._slot.prepared is None
+    client.close()
 
 
 def test_what_a_signer_raises_leaves_nothing(node):
