@@ -18,6 +18,7 @@ from opensearchpy.exceptions import SerializationError
 from opensearchpy.helpers import expand_action
 from opensearchpy.serializer import JSONSerializer
 
+from conftest import twin
 from opensearch_sigv4.core import _python_bulk
 from opensearch_sigv4.helpers import _documents
 from opensearch_sigv4.helpers._documents import Chunker, is_repeatable, time_ordered_ids
@@ -84,10 +85,21 @@ json_values = st.recursive(
 )
 
 
+@pytest.fixture(scope="session")
+def python():
+    return twin("python")
+
+
+@pytest.fixture(scope="session")
+def cython():
+    return twin("cython")
+
+
 @pytest.fixture(params=[True, False], ids=["orjson", "json"])
 def on_each(request, core, monkeypatch):
     """On each twin, with and without orjson."""
-    monkeypatch.setattr(_documents.core, "encode_plain", core.encode_plain)
+    for name in ("encode_plain", "expand_action", "take_plain"):
+        monkeypatch.setattr(_documents.core, name, getattr(core, name))
     if not request.param:
         monkeypatch.setattr(_documents, "_orjson_dumps", None)
 
@@ -230,7 +242,8 @@ def test_expand_leaves_the_source_itself_to_the_caller(core):
 def test_what_is_no_dict_is_expanded_by_opensearch_py(document):
     chunker = Chunker(10, 1 << 20, SERIALIZER)
     chunker.fill(iter([document]))
-    assert chunker.rest().pair(0) == expand_action(document)
+    action, data = expand_action(document)
+    assert chunker.rest().pair(0) == (json.loads(action) if isinstance(action, str) else action, data)
 
 
 @pytest.mark.parametrize("value", [{"a": 1}, [1, None], "text", {"a": math.nan}, {"a": 2**64}, {"a": "\ud800"}, 7, b""])
@@ -313,6 +326,50 @@ def test_sizes_below_one(sizes):
 )
 def test_what_may_be_executed_twice(action, expected):
     assert is_repeatable(action) is expected
+
+
+def test_an_action_that_its_line_does_not_tell_is_kept():
+    numbers = [{"_id": uuid.UUID(int=1), "n": 1}, {"_id": 2, "n": 2}, {"_id": 3, "n": decimal.Decimal(3)}]
+    chunker = Chunker(10, 1 << 20, SERIALIZER)
+    chunker.fill(iter(numbers))
+    chunk = chunker.rest()
+    assert [chunk.pair(position) for position in range(3)] == [expand_action(document) for document in numbers]
+
+
+usual = st.fixed_dictionaries(
+    {"t": json_values},
+    optional={
+        "_id": json_values,
+        "_op_type": st.sampled_from(["index", "delete", "create", 7]),
+        "_source": json_values,
+    },
+)
+
+
+@given(st.lists(usual | documents | st.just("{}"), max_size=8), st.integers(1, 5), st.integers(1, 300), st.booleans())
+def test_take_plain_is_the_same_on_both_twins(python, cython, items, chunk_size, max_bytes, keep):
+    def taken(core):
+        iterator, found = iter(items), []
+        lines, ends, data = [], [], [] if keep else None
+        while True:
+            result = core.take_plain(iterator, orjson.dumps, chunk_size, max_bytes, lines, ends, data)
+            found.append((result, [*lines], [*ends], data and [*data]))
+            if result is None and len(ends) < chunk_size:
+                return found
+            lines, ends, data = [], [], [] if keep else None
+
+    assert taken(cython) == taken(python)
+
+
+def test_take_plain_hands_the_iterables_exception_on(core):
+    def documents():
+        yield {"a": 1}
+        raise LookupError
+
+    lines, ends, data = [], [], []
+    with pytest.raises(LookupError):
+        core.take_plain(documents(), orjson.dumps, 10, 1000, lines, ends, data)
+    assert (lines, ends, data) == ([b'{"index":{}}\n{"a":1}\n'], [21], [{"a": 1}])
 
 
 def test_ids_order_by_time():

@@ -420,7 +420,7 @@ def test_a_413_teaches_the_limit(signed, domain, judge):
     domain.faults = faults
     assert helpers.bulk(signed, documents(400), max_chunk_bytes=4000) == (400, [])
     sizes = [len(request.body) for request in domain.requests]
-    assert sum(size > 1000 for size in sizes) == 2  # the one in flight, and the one prepared meanwhile
+    assert sum(size > 1000 for size in sizes) in (1, 2)  # the one in flight, and what was prepared meanwhile
     assert judge.executions("n") == dict.fromkeys(range(400), 1)
 
 

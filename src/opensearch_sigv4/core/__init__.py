@@ -40,6 +40,7 @@ from ._python import (
     signing_key,
     split_url,
     string_to_sign,
+    take_plain,
     timestamp_of,
 )
 
@@ -66,6 +67,7 @@ _COMPILED = (
     "sign",
     "signing_key",
     "split_url",
+    "take_plain",
 )
 
 if os.environ.get("OPENSEARCH_SIGV4_NO_EXTENSIONS", "0") in ("", "0"):
@@ -115,5 +117,6 @@ __all__ = [
     "signing_key",
     "split_url",
     "string_to_sign",
+    "take_plain",
     "timestamp_of",
 ]

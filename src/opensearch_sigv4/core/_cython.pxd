@@ -211,3 +211,8 @@ cdef bint _is_plain(PyObject *value, int depth) noexcept
 cdef bint _is_plain_dict(object pairs, int depth) noexcept
 cdef bint _is_plain_list(object values, int depth) noexcept
 cdef bint _is_plain_tuple(object values, int depth) noexcept
+
+# What orjson makes of a plain value; None where it is not plain. An exact dict as (action, data). Both with newlines.
+cdef object _encode_plain(object value, object dumps)
+cdef tuple _expand(object document)
+cdef bytes _two_lines(bytes first, bytes second)

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 cimport cython
 from cpython.buffer cimport PyBUF_FULL_RO, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_CheckExact, PyDict_Copy, PyDict_Next
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
 from cpython.long cimport PyLong_CheckExact
@@ -1160,7 +1160,7 @@ def is_plain_json(value):
     return _is_plain(<PyObject *>value, 0)
 
 
-def encode_plain(value, dumps):
+cdef object _encode_plain(object value, object dumps):
     if Py_TYPE(<PyObject *>value) == &PyUnicode_Type or not _is_plain(<PyObject *>value, 0):
         return None
     try:
@@ -1169,16 +1169,18 @@ def encode_plain(value, dumps):
         return None
 
 
+def encode_plain(value, dumps):
+    return _encode_plain(value, dumps)
+
+
 cdef object _METADATA = _python_bulk.METADATA
 cdef object _RENAMED = _python_bulk.RENAMED
 
 
-def expand_action(document):
+cdef tuple _expand(object document):
     cdef PyObject *name
     cdef PyObject *value
     cdef Py_ssize_t at = 0
-    if not PyDict_CheckExact(document):
-        raise TypeError(f"document: a dict is needed, not {type(document).__name__}")
     # A copy of its own, which no other thread changes, and which becomes the data where the document holds those itself.
     cdef dict data = PyDict_Copy(document)
     cdef list names = []
@@ -1189,7 +1191,7 @@ def expand_action(document):
             names.append(<object>name)
     op_type = data.pop("_op_type", "index")
     source = data.get("_source", data)
-    if source is not data and type(source) is not dict:
+    if source is not data and Py_TYPE(<PyObject *>source) != &PyDict_Type:
         return _python_bulk.expand_action(document)
     cdef dict metadata = {}
     for known in names:
@@ -1201,3 +1203,57 @@ def expand_action(document):
         for known in names:
             del data[known]
     return {op_type: metadata}, None if op_type == "delete" else source
+
+
+def expand_action(document):
+    if not PyDict_CheckExact(document):
+        raise TypeError(f"document: a dict is needed, not {type(document).__name__}")
+    return _expand(document)
+
+
+def take_plain(documents, dumps, Py_ssize_t chunk_size, Py_ssize_t max_bytes, list lines, list ends, list data):
+    cdef Py_ssize_t size = ends[len(ends) - 1] if ends else 0
+    cdef Py_ssize_t taken = len(ends)
+    cdef bytes text, line, raw
+    cdef tuple expanded
+    for document in documents:
+        document_data = text = None
+        if PyDict_CheckExact(document):
+            try:
+                expanded = _expand(document)
+            except TypeError:
+                return document, None, None
+            line = _encode_plain(expanded[0], dumps)
+            if line is not None:
+                document_data = expanded[1]
+                if document_data is None and "delete" in expanded[0]:
+                    text = line + b"\n"
+                elif PyDict_CheckExact(document_data):
+                    raw = _encode_plain(document_data, dumps)
+                    if raw is not None:
+                        text = _two_lines(line, raw)
+        if text is None:
+            return document, None, None
+        if size + PyBytes_GET_SIZE(text) > max_bytes:
+            return document, text, document_data
+        size += PyBytes_GET_SIZE(text)
+        lines.append(text)
+        ends.append(size)
+        if data is not None:
+            data.append(document_data)
+        taken += 1
+        if taken >= chunk_size:
+            break
+    return None
+
+
+cdef bytes _two_lines(bytes first, bytes second):
+    cdef Py_ssize_t first_size = PyBytes_GET_SIZE(first)
+    cdef Py_ssize_t second_size = PyBytes_GET_SIZE(second)
+    cdef bytes both = PyBytes_FromStringAndSize(NULL, first_size + second_size + 2)
+    cdef char *out = PyBytes_AS_STRING(both)
+    memcpy(out, PyBytes_AS_STRING(first), first_size)
+    out[first_size] = b"\n"
+    memcpy(out + first_size + 1, PyBytes_AS_STRING(second), second_size)
+    out[first_size + 1 + second_size] = b"\n"
+    return both

@@ -527,6 +527,7 @@ check_json_object = _python_json.check_json_object
 is_plain_json = _python_json.is_plain_json
 encode_plain = _python_json.encode_plain
 expand_action = _python_bulk.expand_action
+take_plain = _python_bulk.take_plain
 
 
 # --- what is checked, and how it is said (never with the value: it may be a secret) -------------------------

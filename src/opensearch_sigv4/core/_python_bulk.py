@@ -1,7 +1,9 @@
-"""A document of a `_bulk` request becomes an action and data, in plain Python: what any other twin must equal."""
+"""Documents become the lines of a `_bulk` request, in plain Python: what any other twin must equal."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
+
+from ._python_json import encode_plain
 
 # What `opensearchpy.helpers.expand_action` takes out of a document: into the action, these without their underscore.
 RENAMED: Final = frozenset(
@@ -35,3 +37,60 @@ def expand_action(document: dict[Any, Any]) -> tuple[dict[Any, Any], Any]:
             else:
                 metadata[name] = data.pop(name)
     return {op_type: metadata}, None if op_type == "delete" else data.get("_source", data)
+
+
+def take_plain(
+    documents: Iterator[Any],
+    dumps: Callable[[Any], bytes],
+    chunk_size: int,
+    max_bytes: int,
+    lines: list[bytes],
+    ends: list[int],
+    data: list[Any] | None,
+) -> tuple[Any, bytes | None, Any] | None:
+    """Take documents, and make lines of them, for as long as they are plain and there is room.
+
+    Plain is an exact dict that `expand_action` makes an action and an exact dict of, or a delete, both of plain JSON.
+
+    Args:
+        documents: from which they are taken.
+        dumps: orjson's.
+        chunk_size: how many there is room for, at least one more than there are.
+        max_bytes: for how many bytes.
+        lines: receives each document's lines, the newlines included.
+        ends: receives where they end, were all lines one text.
+        data: receives each document's data, None for a delete; or is None itself.
+
+    Returns:
+        None when there are no more, or no room by `chunk_size`; else the first document that was taken and not kept,
+        with its lines and data: (document, None, None) for one that is not plain, all three for one without room.
+    """
+    size = ends[-1] if ends else 0
+    for document in documents:
+        text, document_data = _lines_of(document, dumps)
+        if text is None or size + len(text) > max_bytes:
+            return document, text, document_data
+        size += len(text)
+        lines.append(text)
+        ends.append(size)
+        if data is not None:
+            data.append(document_data)
+        if len(ends) >= chunk_size:
+            break
+    return None
+
+
+def _lines_of(document: Any, dumps: Callable[[Any], bytes]) -> tuple[bytes | None, Any]:
+    if type(document) is not dict:
+        return None, None
+    try:
+        action, data = expand_action(document)
+    except TypeError:  # an action's type that cannot be hashed
+        return None, None
+    line = encode_plain(action, dumps)
+    if line is None:
+        return None, None
+    if data is None and "delete" in action:
+        return line + b"\n", None
+    raw = encode_plain(data, dumps) if type(data) is dict else None
+    return (None, None) if raw is None else (line + b"\n" + raw + b"\n", data)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from opensearchpy.exceptions import SerializationError
@@ -33,21 +33,28 @@ class Chunk:
         first: the position of its first document in the input, counted from 0.
         body: the request's body.
         ends: for each document, where its lines end in the body.
+        data: for each document its data as they came from the callback, None for a delete; or None itself.
+        actions: by position, the actions that are not what their lines say when they are read.
     """
 
-    __slots__ = ("_pairs", "body", "ends", "first")
+    __slots__ = ("actions", "body", "data", "ends", "first")
 
-    def __init__(self, first: int, body: bytes, ends: Sequence[int], pairs: Sequence[Pair] | None) -> None:
-        self.first, self.body, self.ends, self._pairs = first, body, ends, pairs
+    def __init__(
+        self, first: int, body: bytes, ends: Sequence[int], data: Sequence[Any] | None, actions: Mapping[int, Any]
+    ) -> None:
+        self.first, self.body, self.ends, self.data, self.actions = first, body, ends, data, actions
 
     def __len__(self) -> int:
         return len(self.ends)
 
     def pair(self, position: int) -> Pair:
-        """A document's action and data as they came from the callback; its lines where those were not kept."""
-        if self._pairs is not None:
-            return self._pairs[position]
-        return tuple(self.lines(position).splitlines())
+        """A document's action and data as they came from the callback; its data's line where those were not kept."""
+        action = self.actions.get(position)
+        line, _, raw = self.lines(position).removesuffix(b"\n").partition(b"\n")
+        if action is None:
+            action = json.loads(line)
+        data = (raw or None) if self.data is None else self.data[position]
+        return (action,) if data is None else (action, data)
 
     def lines(self, position: int) -> bytes:
         """A document's lines in the body."""
@@ -95,19 +102,20 @@ class Chunker:
         self.max_chunk_bytes = max_chunk_bytes
         self._chunk_size = chunk_size
         self._encode = encoder(serializer)
-        has_orjson = _orjson_dumps is not None and type(serializer) is JSONSerializer
-        self._encode_plain = core.encode_plain if has_orjson else _encode_nothing
         self._expand = expand
         self._next_id = time_ordered_ids() if add_ids else None
         self._keep = keep
+        # For a document its lines and data are kept, and no container of them: a collection would have to visit each.
+        self._has_orjson = _orjson_dumps is not None and type(serializer) is JSONSerializer
+        self._is_usual = self._has_orjson and expand is expand_action and not add_ids
         self._first = 0
         self._start()
 
     def _start(self) -> None:
         self._lines: list[bytes] = []
         self._ends: list[int] = []
-        self._pairs: list[Pair] = []
-        self._size = 0
+        self._data: list[Any] | None = [] if self._keep else None
+        self._actions: dict[int, Any] = {}
 
     def fill(self, documents: Iterator[Any]) -> Chunk | None:
         """Take documents until a chunk is full, and return it; None when there are no more.
@@ -115,60 +123,80 @@ class Chunker:
         Raises:
             SerializationError: a document that is no JSON, naming it. It, and those in the chunk before it, are out.
         """
-        encode, expand, next_id = self._encode, self._expand, self._next_id
-        encode_plain, dumps = self._encode_plain, _orjson_dumps
-        expand_dict = core.expand_action if expand is expand_action else expand
-        lines, ends, pairs, size = self._lines, self._ends, self._pairs, self._size
-        chunk_size, max_bytes, keep = self._chunk_size, self.max_chunk_bytes, self._keep
-        for document in documents:
-            try:
-                action, data = expand_dict(document) if type(document) is dict else expand(document)
-                if next_id is not None:
-                    action = _with_id(action, next_id)
-                line = encode_plain(action, dumps) or encode(action)
-                if data is None:
-                    raw = None
-                    added = len(line) + 1
-                else:
-                    raw = encode_plain(data, dumps)
-                    if raw is None:
-                        raw = encode(data)
-                        if isinstance(data, (str, bytes)):
-                            raw = _one_line(raw)
-                    added = len(line) + len(raw) + 2
-            except Exception as error:
-                named = self._named(document)
-                if isinstance(error, SerializationError):
-                    error.args += (named,)
-                else:
-                    error.add_note(named)
-                raise
+        while True:
+            taken = self._take_usual(documents)
+            if taken is None:
+                return self._cut() if len(self._ends) == self._chunk_size else None
+            document, text, data = taken
+            action = None
+            if text is None:
+                text, action, data = self._prepared(document)
             full = None
-            if size + added > max_bytes and ends:
-                full = self._take()
-                lines, ends, pairs, size = self._lines, self._ends, self._pairs, 0
-            lines.append(line)
-            if raw is not None:
-                lines.append(raw)
-            if keep:
-                pairs.append((action,) if raw is None else (action, data))
-            size += added
-            ends.append(size)
+            if self._ends and self._ends[-1] + len(text) > self.max_chunk_bytes:
+                full = self._cut()
+            if action is not None:
+                self._actions[len(self._ends)] = action
+            self._lines.append(text)
+            self._ends.append((self._ends[-1] if self._ends else 0) + len(text))
+            if self._data is not None:
+                self._data.append(data)
             if full is not None:
-                self._size = size
                 return full
-            if len(ends) == chunk_size:
-                return self._take()
-        self._size = size
-        return None
+            if len(self._ends) == self._chunk_size:
+                return self._cut()
 
     def rest(self) -> Chunk | None:
         """The last chunk, which is not full; None when there is none."""
-        return self._take() if self._ends else None
+        return self._cut() if self._ends else None
 
-    def _take(self) -> Chunk:
-        self._lines.append(b"")
-        chunk = Chunk(self._first, b"\n".join(self._lines), self._ends, self._pairs if self._keep else None)
+    def _take_usual(self, documents: Iterator[Any]) -> tuple[Any, bytes | None, Any] | None:
+        """Keep what `core.take_plain` takes, and return the next document that is for `fill`."""
+        if self._is_usual:
+            assert _orjson_dumps is not None
+            return core.take_plain(
+                documents, _orjson_dumps, self._chunk_size, self.max_chunk_bytes, self._lines, self._ends, self._data
+            )
+        for document in documents:
+            return document, None, None
+        return None
+
+    def _prepared(self, document: Any) -> tuple[bytes, Any, Any]:
+        """A document's lines, its action if that cannot be read from them, and its data."""
+        try:
+            if type(document) is dict and self._expand is expand_action:
+                action, data = core.expand_action(document)
+            else:
+                action, data = self._expand(document)
+            if self._next_id is not None:
+                action = _with_id(action, self._next_id)
+            line = self._encode_plain(action)
+            is_readable = line is not None
+            if line is None:
+                line = self._encode(action)
+                is_readable = isinstance(action, (str, bytes))
+            if data is None:
+                text = line + b"\n"
+            else:
+                raw = self._encode_plain(data)
+                if raw is None:
+                    raw = self._encode(data)
+                    if isinstance(data, (str, bytes)):
+                        raw = _one_line(raw)
+                text = b"%b\n%b\n" % (line, raw)
+        except Exception as error:
+            named = self._named(document)
+            if isinstance(error, SerializationError):
+                error.args += (named,)
+            else:
+                error.add_note(named)
+            raise
+        return text, None if is_readable else action, data
+
+    def _encode_plain(self, value: Any) -> bytes | None:
+        return core.encode_plain(value, _orjson_dumps) if self._has_orjson and _orjson_dumps is not None else None
+
+    def _cut(self) -> Chunk:
+        chunk = Chunk(self._first, b"".join(self._lines), self._ends, self._data, self._actions)
         self._first += len(chunk)
         self._start()
         return chunk
@@ -202,10 +230,6 @@ def encoder(serializer: Any) -> Callable[[Any], bytes]:
         return text.encode()
 
     return encode
-
-
-def _encode_nothing(data: Any, dumps: Any) -> None:
-    """In the place of `core.encode_plain` where orjson may not or cannot be used."""
 
 
 def _to_bytes(text: str | bytes) -> bytes:
