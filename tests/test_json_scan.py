@@ -9,11 +9,14 @@ from types import MappingProxyType
 
 import orjson
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from conftest import twin
+from conftest import EXAMPLES, twin
 from opensearch_sigv4.core import _python, _python_json
+
+# As in test_twins.py: a quarter, where both twins get them.
+few = settings(max_examples=max(100, EXAMPLES // 4))
 
 MAX_DEPTH = _python_json.MAX_DEPTH
 MAX_PLAIN_DEPTH = _python_json.MAX_PLAIN_DEPTH
@@ -167,11 +170,13 @@ spoiled = st.one_of(
 )
 
 
+@few
 @given(dumped)
 def test_answers_are_read_as_json_reads_them(core, data):
     check_against_json(core, data)
 
 
+@few
 @given(spoiled)
 @example(b'{"items":[{"index":{"status":201}},]}')
 @example(b'{"items":[1,]}')
@@ -189,6 +194,7 @@ def test_twins_are_equal(cython, data):
     assert outcome(cython.scan_bulk_answer, text) == outcome(_python.scan_bulk_answer, text)
 
 
+@few
 @given(st.one_of(dumped, spoiled))
 def test_the_offset_is_that_of_the_first_wrong_token(core, data):
     kind, message = outcome(core.scan_bulk_answer, data)
@@ -199,6 +205,12 @@ def test_the_offset_is_that_of_the_first_wrong_token(core, data):
     kind, before = outcome(core.scan_bulk_answer, data[:at])
     assert kind == "returned" or before.endswith(f"at its end, byte {at}")
     assert offset(outcome(core.scan_bulk_answer, data[: at + LONGEST_TOKEN])[1]) == at
+
+
+@few
+@given(dumped)
+def test_an_answer_as_text(core, data):
+    assert outcome(core.scan_bulk_answer, data.decode()) == outcome(core.scan_bulk_answer, data)
 
 
 LONGEST_TOKEN = 6  # of those that are right or wrong as a whole: \u0000
@@ -431,21 +443,20 @@ def test_what_failed_is_as_it_stands_there(core, layout):
 # --- depth and size -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("opening", [b"[", b'{"a":', b'[0,{"a":', b' [ {"b":[],"a" :\n'])
+@pytest.mark.parametrize("opening", [b"[", b'{"a":', b'[0,{"a":', b' [ {"b":"[",\t"a" :\n'])
 @pytest.mark.parametrize(
     "prefix", [b'{"a":', b'{"items":', b'{"items":[', b'{"items":[{"index":', b'{"items":[{"a":{"b":']
 )
 def test_depth(core, prefix, opening):
+    def closings_of(text):
+        return [b"}" if byte == ord("{") else b"]" for byte in text.replace(b'"["', b"") if byte in b"{["]
+
     def nested(depth):
-        text = prefix
-        while sum(map(text.count, (b"{", b"["))) < depth:
-            text += opening
-        closing = {ord("{"): b"}", ord("["): b"]"}
-        stack = []
-        for byte in text.replace(b"[]", b""):
-            if byte in closing:
-                stack.append(closing[byte])
-        return text + b"0" + b"".join(reversed(stack)), len(stack)
+        texts, closings = [prefix], closings_of(prefix)
+        while len(closings) < depth:
+            texts.append(opening)
+            closings += closings_of(opening)
+        return b"".join([*texts, b"0", *reversed(closings)]), len(closings)
 
     seen = set()
     for depth in (10, 250, MAX_DEPTH - 1, MAX_DEPTH, MAX_DEPTH + 1, MAX_DEPTH + 3, 20_000):
@@ -459,7 +470,7 @@ def test_depth(core, prefix, opening):
         assert (kind == "returned") is fits
         if fits:
             continue
-        depth_before = text[: offset(result)].replace(b"[]", b"")
+        depth_before = text[: offset(result)].replace(b'"["', b"")
         assert depth_before.count(b"{") + depth_before.count(b"[") == MAX_DEPTH
         assert outcome(_python.scan_bulk_answer, text) == outcome(core.scan_bulk_answer, text)
     assert seen == {True, False}
@@ -575,6 +586,7 @@ def test_values_that_are_not_plain(core, wrap):
         assert core.is_plain_json(wrap(value)) is False, number
 
 
+@few
 @given(
     st.recursive(
         st.one_of(scalars, st.floats(), st.sampled_from(OTHER_VALUES[:-3]), st.binary(max_size=3)),
@@ -590,6 +602,7 @@ def test_twins_agree_on_what_is_plain(cython, value):
     assert cython.is_plain_json(value) is _python.is_plain_json(value)
 
 
+@few
 @given(values)
 def test_what_is_plain_is_written_alike(core, value):
     assert core.is_plain_json(value) is True
