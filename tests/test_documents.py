@@ -369,7 +369,7 @@ def test_take_plain_hands_the_iterables_exception_on(core):
     lines, ends, data = [], [], []
     with pytest.raises(LookupError):
         core.take_plain(documents(), orjson.dumps, 10, 1000, lines, ends, data)
-    assert (lines, ends, data) == ([b'{"index":{}}\n{"a":1}\n'], [21], [{"a": 1}])
+    assert (lines, ends, data) == ([b'{"index":{}}', b'{"a":1}'], [21], [{"a": 1}])
 
 
 def test_ids_order_by_time():

@@ -42,7 +42,7 @@ _BUFFER_SIZE: Final = io.DEFAULT_BUFFER_SIZE
 # Up to here a copy of the body, to send it with the head, costs less than a second `send`.
 _JOINED_BODY_MAX_BYTES: Final = 64 * 1024
 # A larger body that comes in many pieces costs less in http.client, which has one buffer for all of it.
-_PLAIN_BODY_MAX_BYTES: Final = 128 * 1024
+_PLAIN_BODY_MAX_BYTES: Final = 256 * 1024
 # Well under the 100 at which http.client gives up.
 _PLAIN_MAX_HEADERS: Final = 64
 

@@ -212,7 +212,25 @@ cdef bint _is_plain_dict(object pairs, int depth) noexcept
 cdef bint _is_plain_list(object values, int depth) noexcept
 cdef bint _is_plain_tuple(object values, int depth) noexcept
 
-# What orjson makes of a plain value; None where it is not plain. An exact dict as (action, data). Both with newlines.
+# What orjson makes of a plain value; None where it is not plain.
 cdef object _encode_plain(object value, object dumps)
+# An exact dict as (action, data).
 cdef tuple _expand(object document)
-cdef bytes _two_lines(bytes first, bytes second)
+
+
+# An action as it is being written; one that is longer is left to orjson.
+cdef enum:
+    _ACTION_BYTES = 1024
+
+cdef struct ActionLine:
+    char text[_ACTION_BYTES]
+    Py_ssize_t size
+
+
+# Each writes what orjson would, and is false for what does not fit, or is no ASCII text without escapes or int.
+cdef bint _append(ActionLine *line, const char *text, Py_ssize_t size) noexcept
+cdef bint _append_text(ActionLine *line, object text) noexcept
+cdef bint _append_value(ActionLine *line, object value) noexcept
+cdef bint _write_action(ActionLine *line, object document, object op_type) except -1
+# What is left of a document that is its own data.
+cdef dict _without_metadata(object document)

@@ -17,12 +17,13 @@ from cpython.buffer cimport PyBUF_FULL_RO, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_CheckExact, PyDict_Copy, PyDict_Next
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
-from cpython.long cimport PyLong_CheckExact
+from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.math cimport isfinite
+from libc.stdio cimport snprintf
 from libc.string cimport memchr, memcmp, memcpy
 
 from . import _python, _python_bulk, _python_json, spec
@@ -48,6 +49,8 @@ cdef enum:
     _PREFIX_SIZE = 6
     # "/", ", SignedHeaders=", ", Signature=" and the signature.
     _AUTHORIZATION_BYTES = 1 + 16 + 12 + 64
+    # "-9223372036854775808", and the null that snprintf writes.
+    _MAX_INT_BYTES = 21
 
 
 cdef inline int _check_self(object self, object kind) except -1:
@@ -67,6 +70,7 @@ cdef uint8_t _HOST[256]         # 1: stands for itself in a host name's normal f
 cdef uint8_t _LOWER[256]        # a token's character in lower case; 0: none may have it
 cdef uint8_t _UPPER[256]        # the same in upper case
 cdef uint8_t _HEX_VALUE[256]    # 1 + the value of a hex digit; 0: it is none
+cdef uint8_t _JSON_SAFE[256]    # 1: ASCII that stands for itself in a JSON string
 cdef const char *_HEX_DIGITS = b"0123456789ABCDEF"
 
 
@@ -82,6 +86,7 @@ cdef int _build_tables() except -1:
         if spec.TOKEN.fullmatch(char) is not None:
             _LOWER[code] = ord(char.lower())
             _UPPER[code] = ord(char.upper())
+        _JSON_SAFE[code] = code >= 0x20 and char not in '"\\'
         if char in "0123456789abcdefABCDEF":
             _HEX_VALUE[code] = 1 + int(char, 16)
     return 0
@@ -1175,8 +1180,8 @@ def encode_plain(value, dumps):
     return _encode_plain(value, dumps)
 
 
-cdef object _METADATA = _python_bulk.METADATA
-cdef object _RENAMED = _python_bulk.RENAMED
+cdef frozenset _METADATA = _python_bulk.METADATA
+cdef frozenset _RENAMED = _python_bulk.RENAMED
 
 
 cdef tuple _expand(object document):
@@ -1213,49 +1218,115 @@ def expand_action(document):
     return _expand(document)
 
 
+cdef bint _append(ActionLine *line, const char *text, Py_ssize_t size) noexcept:
+    if _ACTION_BYTES - line.size < size:
+        return False
+    memcpy(line.text + line.size, text, size)
+    line.size += size
+    return True
+
+
+cdef bint _append_text(ActionLine *line, object text) noexcept:
+    cdef Span span
+    cdef Py_ssize_t at
+    if not _is_ascii(text, &span):
+        return False
+    for at in range(span.size):
+        if not _JSON_SAFE[<uint8_t>span.text[at]]:
+            return False
+    return _append(line, b'"', 1) and _append(line, span.text, span.size) and _append(line, b'"', 1)
+
+
+cdef bint _append_value(ActionLine *line, object value) noexcept:
+    cdef int overflow
+    cdef long long number
+    if not PyLong_CheckExact(value):
+        return _append_text(line, value)
+    number = PyLong_AsLongLongAndOverflow(value, &overflow)
+    if overflow or _ACTION_BYTES - line.size < _MAX_INT_BYTES:
+        return False
+    line.size += snprintf(line.text + line.size, _MAX_INT_BYTES, b"%lld", number)
+    return True
+
+
+cdef bint _write_action(ActionLine *line, object document, object op_type) except -1:
+    cdef PyObject *name
+    cdef PyObject *value
+    cdef Py_ssize_t at = 0
+    cdef bint is_first = True
+    line.size = 0
+    if not (_append(line, b"{", 1) and _append_text(line, op_type) and _append(line, b":{", 2)):
+        return False
+    while PyDict_Next(document, &at, &name, &value):
+        if Py_TYPE(name) != &PyUnicode_Type:
+            return False
+        if <object>name in _METADATA:
+            if <object>name in _RENAMED or not (is_first or _append(line, b",", 1)):
+                return False
+            if not (_append_text(line, <object>name) and _append(line, b":", 1) and _append_value(line, <object>value)):
+                return False
+            is_first = False
+    return _append(line, b"}}", 2)
+
+
+cdef dict _without_metadata(object document):
+    cdef dict data = PyDict_Copy(document)
+    data.pop("_op_type", None)
+    for name in document:
+        if name in _METADATA:
+            del data[name]
+    return data
+
+
 def take_plain(documents, dumps, Py_ssize_t chunk_size, Py_ssize_t max_bytes, list lines, list ends, list data):
     cdef Py_ssize_t size = ends[len(ends) - 1] if ends else 0
-    cdef Py_ssize_t taken = len(ends)
-    cdef bytes text, line, raw
+    cdef Py_ssize_t count = len(ends)
+    cdef Py_ssize_t added
+    cdef ActionLine action
+    cdef bytes line, raw
     cdef tuple expanded
+    cdef bint is_written
     for document in documents:
-        document_data = text = None
-        if PyDict_CheckExact(document):
+        if not PyDict_CheckExact(document):
+            return document, None, None
+        op_type = document.get("_op_type", "index")
+        document_data = document.get("_source", document)
+        is_written = False
+        if document_data is document or PyDict_CheckExact(document_data):
+            with cython.critical_section(document):
+                is_written = _write_action(&action, document, op_type)
+        if is_written:
+            line = PyBytes_FromStringAndSize(action.text, action.size)
+            if op_type == "delete":
+                document_data = None
+            elif document_data is document:
+                document_data = _without_metadata(document)
+        else:
             try:
                 expanded = _expand(document)
             except TypeError:
                 return document, None, None
             line = _encode_plain(expanded[0], dumps)
-            if line is not None:
-                document_data = expanded[1]
-                if document_data is None and "delete" in expanded[0]:
-                    text = line + b"\n"
-                elif PyDict_CheckExact(document_data):
-                    raw = _encode_plain(document_data, dumps)
-                    if raw is not None:
-                        text = _two_lines(line, raw)
-        if text is None:
-            return document, None, None
-        if size + PyBytes_GET_SIZE(text) > max_bytes:
-            return document, text, document_data
-        size += PyBytes_GET_SIZE(text)
-        lines.append(text)
+            document_data = expanded[1]
+            if line is None or (document_data is None and "delete" not in expanded[0]):
+                return document, None, None
+        added = PyBytes_GET_SIZE(line) + 1
+        raw = None
+        if document_data is not None:
+            raw = _encode_plain(document_data, dumps) if PyDict_CheckExact(document_data) else None
+            if raw is None:
+                return document, None, None
+            added += PyBytes_GET_SIZE(raw) + 1
+        if size + added > max_bytes:
+            return document, line if raw is None else line + b"\n" + raw, document_data
+        lines.append(line)
+        if raw is not None:
+            lines.append(raw)
+        size += added
         ends.append(size)
         if data is not None:
             data.append(document_data)
-        taken += 1
-        if taken >= chunk_size:
+        count += 1
+        if count >= chunk_size:
             break
     return None
-
-
-cdef bytes _two_lines(bytes first, bytes second):
-    cdef Py_ssize_t first_size = PyBytes_GET_SIZE(first)
-    cdef Py_ssize_t second_size = PyBytes_GET_SIZE(second)
-    cdef bytes both = PyBytes_FromStringAndSize(NULL, first_size + second_size + 2)
-    cdef char *out = PyBytes_AS_STRING(both)
-    memcpy(out, PyBytes_AS_STRING(first), first_size)
-    out[first_size] = b"\n"
-    memcpy(out + first_size + 1, PyBytes_AS_STRING(second), second_size)
-    out[first_size + 1 + second_size] = b"\n"
-    return both

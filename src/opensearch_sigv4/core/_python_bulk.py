@@ -57,21 +57,25 @@ def take_plain(
         dumps: orjson's.
         chunk_size: how many there is room for, at least one more than there are.
         max_bytes: for how many bytes.
-        lines: receives each document's lines, the newlines included.
-        ends: receives where they end, were all lines one text.
+        lines: receives each document's lines, one or two.
+        ends: receives where they end, were all lines one text with a newline after each.
         data: receives each document's data, None for a delete; or is None itself.
 
     Returns:
         None when there are no more, or no room by `chunk_size`; else the first document that was taken and not kept,
-        with its lines and data: (document, None, None) for one that is not plain, all three for one without room.
+        with its lines as one text and its data: (document, None, None) for one that is not plain.
     """
     size = ends[-1] if ends else 0
     for document in documents:
-        text, document_data = _lines_of(document, dumps)
-        if text is None or size + len(text) > max_bytes:
-            return document, text, document_data
-        size += len(text)
-        lines.append(text)
+        prepared = _prepared(document, dumps)
+        if prepared is None:
+            return document, None, None
+        document_lines, document_data = prepared
+        added = sum(map(len, document_lines)) + len(document_lines)
+        if size + added > max_bytes:
+            return document, b"\n".join(document_lines), document_data
+        lines += document_lines
+        size += added
         ends.append(size)
         if data is not None:
             data.append(document_data)
@@ -80,17 +84,17 @@ def take_plain(
     return None
 
 
-def _lines_of(document: Any, dumps: Callable[[Any], bytes]) -> tuple[bytes | None, Any]:
+def _prepared(document: Any, dumps: Callable[[Any], bytes]) -> tuple[list[bytes], Any] | None:
     if type(document) is not dict:
-        return None, None
+        return None
     try:
         action, data = expand_action(document)
     except TypeError:  # an action's type that cannot be hashed
-        return None, None
+        return None
     line = encode_plain(action, dumps)
     if line is None:
-        return None, None
+        return None
     if data is None and "delete" in action:
-        return line + b"\n", None
+        return [line], None
     raw = encode_plain(data, dumps) if type(data) is dict else None
-    return (None, None) if raw is None else (line + b"\n" + raw + b"\n", data)
+    return None if raw is None else ([line, raw], data)

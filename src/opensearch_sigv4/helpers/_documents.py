@@ -132,12 +132,12 @@ class Chunker:
             if text is None:
                 text, action, data = self._prepared(document)
             full = None
-            if self._ends and self._ends[-1] + len(text) > self.max_chunk_bytes:
+            if self._ends and self._ends[-1] + len(text) + 1 > self.max_chunk_bytes:
                 full = self._cut()
             if action is not None:
                 self._actions[len(self._ends)] = action
             self._lines.append(text)
-            self._ends.append((self._ends[-1] if self._ends else 0) + len(text))
+            self._ends.append((self._ends[-1] if self._ends else 0) + len(text) + 1)
             if self._data is not None:
                 self._data.append(data)
             if full is not None:
@@ -175,14 +175,14 @@ class Chunker:
                 line = self._encode(action)
                 is_readable = isinstance(action, (str, bytes))
             if data is None:
-                text = line + b"\n"
+                text = line
             else:
                 raw = self._encode_plain(data)
                 if raw is None:
                     raw = self._encode(data)
                     if isinstance(data, (str, bytes)):
                         raw = _one_line(raw)
-                text = b"%b\n%b\n" % (line, raw)
+                text = line + b"\n" + raw
         except Exception as error:
             named = self._named(document)
             if isinstance(error, SerializationError):
@@ -196,7 +196,8 @@ class Chunker:
         return core.encode_plain(value, _orjson_dumps) if self._has_orjson and _orjson_dumps is not None else None
 
     def _cut(self) -> Chunk:
-        chunk = Chunk(self._first, b"".join(self._lines), self._ends, self._data, self._actions)
+        self._lines.append(b"")
+        chunk = Chunk(self._first, b"\n".join(self._lines), self._ends, self._data, self._actions)
         self._first += len(chunk)
         self._start()
         return chunk
