@@ -188,9 +188,8 @@ class Sink:
         ready.set()
         async with server:
             await self.stop.wait()
-        for transport in self.transports:
-            transport.abort()
-        await asyncio.sleep(0)
+            for transport in self.transports:  # leaving the server's block waits for them
+                transport.abort()
 
     def close(self):
         self.loop.call_soon_threadsafe(self.stop.set)
