@@ -540,6 +540,8 @@ def _without(headers: tuple[tuple[bytes, bytes], ...], unwanted: bytes) -> tuple
 
 
 def _phrase(status: int) -> str:
+    if status == 413:
+        return "Request Entity Too Large"  # RFC 9110 and Python 3.13 say otherwise
     try:
         return HTTPStatus(status).phrase
     except ValueError:
