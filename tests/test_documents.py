@@ -349,14 +349,14 @@ usual = st.fixed_dictionaries(
 @given(st.lists(usual | documents | st.just("{}"), max_size=8), st.integers(1, 5), st.integers(1, 300), st.booleans())
 def test_take_plain_is_the_same_on_both_twins(python, cython, items, chunk_size, max_bytes, keep):
     def taken(core):
-        iterator, found = iter(items), []
-        lines, ends, data = [], [], [] if keep else None
+        iterator, found, body = iter(items), [], bytearray()
+        ends, data = [], [] if keep else None
         while True:
-            result = core.take_plain(iterator, orjson.dumps, chunk_size, max_bytes, lines, ends, data)
-            found.append((result, [*lines], [*ends], data and [*data]))
+            result = core.take_plain(iterator, orjson.dumps, chunk_size, max_bytes, body, ends, data)
+            found.append((result, bytes(body[: ends[-1] if ends else 0]), [*ends], data and [*data]))
             if result is None and len(ends) < chunk_size:
                 return found
-            lines, ends, data = [], [], [] if keep else None
+            ends, data = [], [] if keep else None
 
     assert taken(cython) == taken(python)
 
@@ -366,10 +366,10 @@ def test_take_plain_hands_the_iterables_exception_on(core):
         yield {"a": 1}
         raise LookupError
 
-    lines, ends, data = [], [], []
+    body, ends, data = bytearray(), [], []
     with pytest.raises(LookupError):
-        core.take_plain(documents(), orjson.dumps, 10, 1000, lines, ends, data)
-    assert (lines, ends, data) == ([b'{"index":{}}', b'{"a":1}'], [21], [{"a": 1}])
+        core.take_plain(documents(), orjson.dumps, 10, 1000, body, ends, data)
+    assert (body[:21], ends, data) == (b'{"index":{}}\n{"a":1}\n', [21], [{"a": 1}])
 
 
 def test_ids_order_by_time():

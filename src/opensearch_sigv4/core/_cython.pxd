@@ -234,3 +234,5 @@ cdef bint _append_value(ActionLine *line, object value) noexcept
 cdef bint _write_action(ActionLine *line, object document, object op_type) except -1
 # What is left of a document that is its own data.
 cdef dict _without_metadata(object document)
+# A line into a body of this size, with its newline; the new size.
+cdef Py_ssize_t _put_line(bytearray body, Py_ssize_t size, const char *line, Py_ssize_t line_size) except -1

@@ -14,7 +14,8 @@ from functools import lru_cache
 
 cimport cython
 from cpython.buffer cimport PyBUF_FULL_RO, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE, PyByteArray_Resize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_CheckExact, PyDict_Copy, PyDict_Next
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
 from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
@@ -1278,10 +1279,20 @@ cdef dict _without_metadata(object document):
     return data
 
 
-def take_plain(documents, dumps, Py_ssize_t chunk_size, Py_ssize_t max_bytes, list lines, list ends, list data):
+cdef Py_ssize_t _put_line(bytearray body, Py_ssize_t size, const char *line, Py_ssize_t line_size) except -1:
+    cdef Py_ssize_t needed = size + line_size + 1
+    if PyByteArray_GET_SIZE(body) < needed:
+        PyByteArray_Resize(body, needed + needed // 2)
+    cdef char *out = PyByteArray_AS_STRING(body) + size
+    memcpy(out, line, line_size)
+    out[line_size] = b"\n"
+    return needed
+
+
+def take_plain(documents, dumps, Py_ssize_t chunk_size, Py_ssize_t max_bytes, bytearray body, list ends, list data):
     cdef Py_ssize_t size = ends[len(ends) - 1] if ends else 0
     cdef Py_ssize_t count = len(ends)
-    cdef Py_ssize_t added
+    cdef Py_ssize_t end
     cdef ActionLine action
     cdef bytes line, raw
     cdef tuple expanded
@@ -1296,7 +1307,6 @@ def take_plain(documents, dumps, Py_ssize_t chunk_size, Py_ssize_t max_bytes, li
             with cython.critical_section(document):
                 is_written = _write_action(&action, document, op_type)
         if is_written:
-            line = PyBytes_FromStringAndSize(action.text, action.size)
             if op_type == "delete":
                 document_data = None
             elif document_data is document:
@@ -1310,19 +1320,20 @@ def take_plain(documents, dumps, Py_ssize_t chunk_size, Py_ssize_t max_bytes, li
             document_data = expanded[1]
             if line is None or (document_data is None and "delete" not in expanded[0]):
                 return document, None, None
-        added = PyBytes_GET_SIZE(line) + 1
         raw = None
         if document_data is not None:
             raw = _encode_plain(document_data, dumps) if PyDict_CheckExact(document_data) else None
             if raw is None:
                 return document, None, None
-            added += PyBytes_GET_SIZE(raw) + 1
-        if size + added > max_bytes:
-            return document, line if raw is None else line + b"\n" + raw, document_data
-        lines.append(line)
+        if is_written:
+            end = _put_line(body, size, action.text, action.size)
+        else:
+            end = _put_line(body, size, PyBytes_AS_STRING(line), PyBytes_GET_SIZE(line))
         if raw is not None:
-            lines.append(raw)
-        size += added
+            end = _put_line(body, end, PyBytes_AS_STRING(raw), PyBytes_GET_SIZE(raw))
+        if end > max_bytes:
+            return document, bytes(body[size:end]), document_data
+        size = end
         ends.append(size)
         if data is not None:
             data.append(document_data)

@@ -44,7 +44,7 @@ def take_plain(
     dumps: Callable[[Any], bytes],
     chunk_size: int,
     max_bytes: int,
-    lines: list[bytes],
+    body: bytearray,
     ends: list[int],
     data: list[Any] | None,
 ) -> tuple[Any, bytes | None, Any] | None:
@@ -57,25 +57,26 @@ def take_plain(
         dumps: orjson's.
         chunk_size: how many there is room for, at least one more than there are.
         max_bytes: for how many bytes.
-        lines: receives each document's lines, one or two.
-        ends: receives where they end, were all lines one text with a newline after each.
+        body: receives each document's lines, from the last of `ends` on; what stands there is overwritten.
+        ends: receives where they end.
         data: receives each document's data, None for a delete; or is None itself.
 
     Returns:
         None when there are no more, or no room by `chunk_size`; else the first document that was taken and not kept,
-        with its lines as one text and its data: (document, None, None) for one that is not plain.
+        with its lines and its data: (document, None, None) for one that is not plain.
+
+    Thread-safety: `body`, `ends` and `data` are for one thread at a time.
     """
     size = ends[-1] if ends else 0
     for document in documents:
         prepared = _prepared(document, dumps)
         if prepared is None:
             return document, None, None
-        document_lines, document_data = prepared
-        added = sum(map(len, document_lines)) + len(document_lines)
-        if size + added > max_bytes:
-            return document, b"\n".join(document_lines), document_data
-        lines += document_lines
-        size += added
+        text, document_data = prepared
+        if size + len(text) > max_bytes:
+            return document, text, document_data
+        body[size : size + len(text)] = text
+        size += len(text)
         ends.append(size)
         if data is not None:
             data.append(document_data)
@@ -84,7 +85,7 @@ def take_plain(
     return None
 
 
-def _prepared(document: Any, dumps: Callable[[Any], bytes]) -> tuple[list[bytes], Any] | None:
+def _prepared(document: Any, dumps: Callable[[Any], bytes]) -> tuple[bytes, Any] | None:
     if type(document) is not dict:
         return None
     try:
@@ -95,6 +96,6 @@ def _prepared(document: Any, dumps: Callable[[Any], bytes]) -> tuple[list[bytes]
     if line is None:
         return None
     if data is None and "delete" in action:
-        return [line], None
+        return line + b"\n", None
     raw = encode_plain(data, dumps) if type(data) is dict else None
-    return None if raw is None else ([line, raw], data)
+    return None if raw is None else (line + b"\n" + raw + b"\n", data)

@@ -109,10 +109,10 @@ class Chunker:
         self._has_orjson = _orjson_dumps is not None and type(serializer) is JSONSerializer
         self._is_usual = self._has_orjson and expand is expand_action and not add_ids
         self._first = 0
+        self._body = bytearray()  # of all chunks, one after the other: it is written where it was written before
         self._start()
 
     def _start(self) -> None:
-        self._lines: list[bytes] = []
         self._ends: list[int] = []
         self._data: list[Any] | None = [] if self._keep else None
         self._actions: dict[int, Any] = {}
@@ -132,12 +132,13 @@ class Chunker:
             if text is None:
                 text, action, data = self._prepared(document)
             full = None
-            if self._ends and self._ends[-1] + len(text) + 1 > self.max_chunk_bytes:
+            if self._ends and self._ends[-1] + len(text) > self.max_chunk_bytes:
                 full = self._cut()
             if action is not None:
                 self._actions[len(self._ends)] = action
-            self._lines.append(text)
-            self._ends.append((self._ends[-1] if self._ends else 0) + len(text) + 1)
+            size = self._ends[-1] if self._ends else 0
+            self._body[size : size + len(text)] = text
+            self._ends.append(size + len(text))
             if self._data is not None:
                 self._data.append(data)
             if full is not None:
@@ -154,7 +155,7 @@ class Chunker:
         if self._is_usual:
             assert _orjson_dumps is not None
             return core.take_plain(
-                documents, _orjson_dumps, self._chunk_size, self.max_chunk_bytes, self._lines, self._ends, self._data
+                documents, _orjson_dumps, self._chunk_size, self.max_chunk_bytes, self._body, self._ends, self._data
             )
         for document in documents:
             return document, None, None
@@ -175,14 +176,14 @@ class Chunker:
                 line = self._encode(action)
                 is_readable = isinstance(action, (str, bytes))
             if data is None:
-                text = line
+                text = line + b"\n"
             else:
                 raw = self._encode_plain(data)
                 if raw is None:
                     raw = self._encode(data)
                     if isinstance(data, (str, bytes)):
                         raw = _one_line(raw)
-                text = line + b"\n" + raw
+                text = line + b"\n" + raw + b"\n"
         except Exception as error:
             named = self._named(document)
             if isinstance(error, SerializationError):
@@ -196,8 +197,8 @@ class Chunker:
         return core.encode_plain(value, _orjson_dumps) if self._has_orjson and _orjson_dumps is not None else None
 
     def _cut(self) -> Chunk:
-        self._lines.append(b"")
-        chunk = Chunk(self._first, b"\n".join(self._lines), self._ends, self._data, self._actions)
+        with memoryview(self._body) as body, body[: self._ends[-1]] as used:
+            chunk = Chunk(self._first, bytes(used), self._ends, self._data, self._actions)
         self._first += len(chunk)
         self._start()
         return chunk
