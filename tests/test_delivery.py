@@ -245,6 +245,21 @@ def test_an_item_that_is_no_outcome_is_unknown(odd):
     assert outcomes(settled) == [True, "unknown"]
 
 
+@pytest.mark.parametrize(
+    "odd",
+    ["[]", "1", '"text"', "<html>", "", '{"items":', "[" * 100_000, '{"items":1}', "{}", '{"items":null}', "null"],
+)
+def test_what_is_no_bulk_answer_leaves_its_documents_unknown(odd):
+    no_id = {"_index": "i", "n": 1}
+    assert outcomes(run(chunk_of(no_id), [odd])[0]) == ["unknown"]
+    assert outcomes(run(chunk_of(no_id), [json.loads(odd) if odd in ("{}", '{"items":1}') else odd])[0]) == ["unknown"]
+
+
+def test_an_answer_with_a_lone_surrogate_is_read():
+    text = answer(item(status=400, error="\ud800"), item(_id="\ud800")).replace("\\ud800", "\ud800")
+    assert outcomes(run(chunk_of(*indexed("a", "b")), [text])[0]) == [400, True]
+
+
 def test_an_answer_that_a_wrapped_client_has_parsed():
     parsed = [json.loads(answer(item(), item(status=429), item(status=400))), json.loads(answer(item()))]
     assert outcomes(run(chunk_of(*indexed("a", "b", "c")), parsed)[0]) == [True, True, 400]

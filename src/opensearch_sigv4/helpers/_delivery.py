@@ -349,11 +349,18 @@ def _read(answer: Answer) -> tuple[int, list[tuple[int, Any]]]:
     Raises:
         ValueError: no JSON.
     """
-    if isinstance(answer, dict):  # a client whose `bulk` was replaced
-        items = answer.get("items") or []
-        return len(items), [(index, item) for index, item in enumerate(items) if not _is_done(item)]
-    count, failed = core.scan_bulk_answer(answer)
-    return count, [(index, _loads(raw)) for index, raw in failed]
+    if not isinstance(answer, dict):
+        try:
+            count, failed = core.scan_bulk_answer(answer)
+            return count, [(index, _loads(raw)) for index, raw in failed]
+        except ValueError:
+            answer = _loads(answer)  # with a lone surrogate, which opensearch-py lets through; or no JSON at all
+    if not isinstance(answer, dict):
+        raise ValueError("not a JSON object")
+    items = answer.get("items")
+    if not isinstance(items, list):
+        return 0, []
+    return len(items), [(index, item) for index, item in enumerate(items) if not _is_done(item)]
 
 
 def _items(answer: Answer) -> list[Any]:
@@ -366,7 +373,10 @@ def _loads(text: str | bytes) -> Any:
     try:
         return _orjson_loads(text)
     except ValueError:  # a lone surrogate, which json takes
-        return json.loads(text)
+        try:
+            return json.loads(text)
+        except RecursionError:
+            raise ValueError("nested too deep") from None
 
 
 def _is_done(item: Any) -> bool:
