@@ -10,6 +10,7 @@ import time
 import uuid
 from collections import OrderedDict, namedtuple
 
+import numpy
 import orjson
 import pytest
 from hypothesis import given
@@ -131,6 +132,32 @@ def test_unusual_values_are_what_opensearch_py_makes_of_them(value, wrap):
     if isinstance(value, decimal.Decimal) and value.is_nan():
         expected = SerializationError  # theirs writes NaN
     assert outcome(ours, document) == expected
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        numpy.int64(7),
+        numpy.uint8(7),
+        numpy.float32(1.5),
+        numpy.float64(1.5),
+        numpy.bool_(True),
+        numpy.datetime64("2026-11-24T12:00"),
+        numpy.array([[1, 2], [3, 4]]),
+        numpy.str_("text"),
+    ],
+    ids=repr,
+)
+@pytest.mark.usefixtures("on_each")
+def test_numpy_values_are_what_opensearch_py_makes_of_them(value):
+    assert ours({"f": [value]}) == theirs({"f": [value]})
+
+
+@pytest.mark.parametrize("value", [numpy.float32("nan"), numpy.float64("inf"), numpy.array([1.0, math.nan])], ids=repr)
+@pytest.mark.usefixtures("on_each")
+def test_numpy_values_that_are_no_json_numbers(value):
+    with pytest.raises(SerializationError):
+        ours({"f": value})
 
 
 @given(json_values)
