@@ -26,8 +26,17 @@ def run(*arguments, stdin=b"", **environment):
     )
 
 
-def counts(result):
+def told(result):
+    """What --json told."""
     return json.loads(result.stdout.splitlines()[-1])
+
+
+def counts(result):
+    return {name: told(result)[name] for name in ("indexed", "refused", "malformed", "unknown")}
+
+
+def outcomes(indexed=0, refused=0, malformed=0, unknown=0):
+    return {"indexed": indexed, "refused": refused, "malformed": malformed, "unknown": unknown}
 
 
 def write(path, *lines):
@@ -44,7 +53,8 @@ def test_the_command_is_installed():
 @pytest.mark.skipif(not DATA.exists(), reason="shared/data/debian-packages.ndjson.gz is not here")
 def test_real_documents():
     result = run("bulk", DATA, "--index", "packages", "--json")
-    assert counts(result) == {"indexed": 20_000, "refused": 0, "verified": 20}
+    assert counts(result) == outcomes(20_000)
+    assert told(result)["verified"] == 3
     assert result.returncode == 0
 
 
@@ -53,14 +63,17 @@ def test_plain_gzip_and_stdin(tmp_path):
     packed = tmp_path / "b.ndjson.gz"
     packed.write_bytes(gzip.compress(b'\xef\xbb\xbf{"n": 3}\r\n{"t": "\xc3\xbc"}') + gzip.compress(b'\n{"n": 4}\n'))
     result = run("bulk", plain, packed, "-", "--index", "n", "--json", stdin=gzip.compress(b'{"n": 5}\n'))
-    assert counts(result) == {"indexed": 6, "refused": 0, "verified": 1}
+    assert counts(result) == outcomes(6)
+    assert told(result)["verified"] == 1
+    assert told(result)["complete"] is True
     assert result.returncode == 0
     assert b"6 indexed, 0 refused" in result.stderr
 
 
 def test_an_empty_file_is_complete(tmp_path):
     result = run("bulk", write(tmp_path / "empty.ndjson"), "--index", "n", "--json")
-    assert counts(result) == {"indexed": 0, "refused": 0, "verified": 0}
+    assert counts(result) == outcomes()
+    assert told(result)["verified"] == 0
     assert result.returncode == 0
 
 
@@ -69,7 +82,7 @@ def test_malformed_lines_are_named_and_the_others_indexed(tmp_path):
         tmp_path / "bad.ndjson", {"n": 1}, b"{", b"[]", b"5", b'{"n": NaN}', b'{"n": "\xff"}', b'{"n": 1} {}', {"n": 2}
     )
     result = run("bulk", file, "--index", "n", "--json")
-    assert counts(result) == {"indexed": 2, "refused": 6, "verified": 1}
+    assert counts(result) == outcomes(2, malformed=6)
     assert result.returncode == 1
     for number in range(2, 8):
         assert f"{file}:{number}: not a JSON object".encode() in result.stderr
@@ -78,7 +91,7 @@ def test_malformed_lines_are_named_and_the_others_indexed(tmp_path):
 def test_a_line_nested_too_deeply_is_named(tmp_path):
     file = write(tmp_path / "deep.ndjson", b'{"a":' * 100_000, {"n": 1})
     result = run("bulk", file, "--index", "n", "--json")
-    assert counts(result) == {"indexed": 1, "refused": 1, "verified": 1}
+    assert counts(result) == outcomes(1, malformed=1)
     assert f"{file}:1: not a JSON object".encode() in result.stderr
 
 
@@ -90,13 +103,13 @@ def test_a_pipe_is_read_to_its_end(tmp_path):
     writer.start()
     result = run("bulk", pipe, "--index", "n", "--json")
     writer.join(10)
-    assert counts(result) == {"indexed": 2500, "refused": 0, "verified": 3}
+    assert counts(result) == outcomes(2500)
 
 
 def test_refused_documents_are_named(tmp_path):
     file = write(tmp_path / "a.ndjson", {"n": 1}, b"{", {"n": "no number"}, {"n": 3})
     result = run("bulk", file, "--index", "n", "--json")
-    assert counts(result) == {"indexed": 2, "refused": 2, "verified": 1}
+    assert counts(result) == outcomes(2, refused=1, malformed=1)
     assert result.returncode == 1
     assert f"{file}:3: mapper_parsing_exception".encode() in result.stderr
 
@@ -104,7 +117,7 @@ def test_refused_documents_are_named(tmp_path):
 def test_a_flood_of_problems_is_counted(tmp_path):
     file = write(tmp_path / "flood.ndjson", *[b"x"] * 250)
     result = run("bulk", file, "--index", "n", "--json")
-    assert counts(result)["refused"] == 250
+    assert counts(result)["malformed"] == 250
     assert result.stderr.count(b"not a JSON object") == 100
     assert b"further ones are counted" in result.stderr
 
@@ -127,13 +140,13 @@ def test_to_a_url(tmp_path, local_domain):
     result = run(
         "bulk", file, "--index", "n", "--url", local_domain.url, "--region", "us-east-1", "--json", **environment
     )
-    assert counts(result) == {"indexed": 1, "refused": 0, "verified": None}
+    assert counts(result) == outcomes(1)
     assert result.returncode == 0
     assert (local_domain.verified, local_domain.refused) == (1, 0)
 
     wrong = {**environment, "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"}
     result = run("bulk", file, "--index", "n", "--url", local_domain.url, "--region", "us-east-1", "--json", **wrong)
-    assert counts(result) == {"indexed": 0, "refused": 0, "verified": None}
+    assert counts(result) == outcomes()
     assert result.returncode == 1
     assert b"stopped: AuthorizationException" in result.stderr
     assert (environment["AWS_SECRET_ACCESS_KEY"].encode() in result.stderr) is False
@@ -167,7 +180,9 @@ def test_an_unreachable_domain_and_a_missing_file(tmp_path):
     assert b"Traceback" not in result.stderr
     assert result.returncode == 1
     assert run("bulk", tmp_path / "nothing", "--index", "n").returncode == 2
-    assert run("bulk", file).returncode == 2
+    result = run("bulk", file)
+    assert result.returncode == 2
+    assert b"--index is missing" in result.stderr
 
 
 def test_demo():

@@ -1,101 +1,531 @@
-"""`opensearch-sigv4 bulk`: lines of JSON in, an outcome for each of them out."""
+"""`opensearch-sigv4 bulk`: documents in, an outcome for each of them out.
 
-import gzip
-import json
+The main thread reads, and settles accounts in the order of the input; threads send. What was settled is in the
+checkpoint, so all that a killed run leaves in doubt lies between that and what was sent; it is sent again, with the
+ids that it had.
+"""
+
+from __future__ import annotations
+
+import base64
 import os
-import sys
-import zlib
+import signal
+import threading
+import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import IO, Any, NamedTuple, NoReturn
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from types import FrameType
+from typing import IO, Any, Final
 
 import click
-from botocore.exceptions import BotoCoreError
-from opensearchpy import OpenSearch, TransportError, helpers
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from opensearchpy import OpenSearch, TransportError
 
-CHUNK_DOCUMENTS = 1000
-CHUNK_BYTES = 5 << 20
-MAX_NAMED = 100  # problems that are named one by one; more are counted
+from ..helpers._call import (
+    DEFAULT_INITIAL_BACKOFF_S,
+    DEFAULT_MAX_BACKOFF_S,
+    DEFAULT_MAX_RETRIES,
+    Call,
+    call_of,
+)
+from ..helpers._delivery import Failure, Reply, Send, Settled, deliver
+from ..helpers._documents import Chunk
+from ..helpers._sync import _Sender
+from ..responses import Meaning, meaning_of
+from ._checkpoint import Checkpoint, State, Tally
+from ._progress import Meter
+from ._reading import (
+    FAILED_KEY,
+    File,
+    InputError,
+    Malformed,
+    Place,
+    Portion,
+    Reader,
+    Shape,
+    Stream,
+    check_format,
+    dumps,
+    files_of,
+    format_of,
+    loads,
+    unreadable_errors,
+)
 
-GZIP_MAGIC = b"\x1f\x8b"
-UTF8_BOM = b"\xef\xbb\xbf"
+#: Documents in a request: a limit for what the answer takes in memory.
+MAX_CHUNK_DOCUMENTS: Final = 10_000
+MAX_NAMED: Final = 100  # problems that are named one by one; more are counted
+# Requests that are ready when a thread has ended one. All are in memory.
+_READY: Final = 1
+_CHECKPOINT_INTERVAL_S: Final = 1.0
+# As long as nothing was ever heard of the domain, its name is more likely to be wrong than its node to be away.
+_RETRIES_BEFORE_FIRST_ANSWER: Final = 2
+# With so many requests of each thread in a row that had no answer at all, there is no point in going on.
+_MAX_UNANSWERED_ROUNDS: Final = 3
+_MAX_MALFORMED_TEXT_BYTES: Final = 1 << 20
 
 
-class Line(NamedTuple):
-    """One line of input: where it stands, and its text as it is sent."""
+@dataclass(frozen=True)
+class Options:
+    """What the command was asked to do."""
 
-    file: str
-    number: int
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.number}"
+    arguments: Sequence[str]
+    shape: Shape
+    format: str | None = None
+    pipeline: str | None = None
+    threads: int = 4
+    chunk_bytes: int = 5 << 20
+    failed: str | None = None
+    checkpoint: str | None = None
+    url: str | None = None
+    is_quiet: bool = False
 
 
 @dataclass
 class Outcome:
-    """What became of the lines. Every line that is not blank is either indexed or refused, unless `stopped`."""
+    """What became of the documents, by this run and those that it resumed.
 
-    indexed: int = 0
-    refused: int = 0
-    stopped: bool = False
-    _named: int = 0
+    Attributes:
+        tally: of them.
+        complete: whether all of them are in.
+        stopped: why the input was not read to its end; None if it was.
+        signal: the one that ended it.
+        seconds: that this run took.
+    """
+
+    tally: Tally
+    complete: bool = False
+    stopped: str | None = None
+    signal: int | None = None
+    seconds: float = 0.0
+
+
+class Plan:
+    """What is to be done, once it is known that it can be: nothing was sent yet.
+
+    Raises:
+        InputError: the files, the options, the checkpoint or the file of `--failed` do not go together.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        shape = options.shape
+        has_checkpoint = options.checkpoint is not None
+        files = files_of(options.arguments, has_checkpoint)
+        self.checkpoint: Checkpoint | None = None
+        if options.checkpoint is not None:
+            self.checkpoint = Checkpoint(
+                options.checkpoint,
+                files,
+                {
+                    "--url": options.url,
+                    "--index": shape.index,
+                    "--op": shape.op,
+                    "--id-field": shape.id_field,
+                    "--routing-field": shape.routing_field,
+                    "--no-ids": not shape.add_ids,
+                    "--pipeline": options.pipeline,
+                    "--format": options.format,
+                    "--failed": options.failed and os.path.abspath(options.failed),
+                },
+            )
+            prefixes = self.checkpoint.id_prefixes
+            files = [replace(file, id_prefix=prefix) for file, prefix in zip(files, prefixes, strict=True)]
+        self.files = [self._with_format(file) for file in files]
+        self.failed = self._failed_file()
 
     @property
-    def complete(self) -> bool:
-        return not (self.refused or self.stopped)
+    def state(self) -> State:
+        return State() if self.checkpoint is None else self.checkpoint.state
 
-    def problem(self, text: str) -> None:
+    def _with_format(self, file: File) -> File:
+        file_format = self.options.format
+        if file_format is None:
+            if file.size is None:  # it can be read once only
+                return file
+            try:
+                with Stream(file) as stream:
+                    file_format = format_of(file, stream)
+            except InputError:
+                raise
+            except unreadable_errors():
+                return file  # in its turn
+        check_format(file, file_format, self.options.shape)
+        return replace(file, format=file_format)
+
+    def _failed_file(self) -> IO[bytes] | None:
+        path = self.options.failed
+        if path is None:
+            return None
+        for file in self.files:
+            if file.path is not None and os.path.realpath(file.path) == os.path.realpath(path):
+                raise InputError(f"{path} is both --failed and input")
+        try:
+            size = os.path.getsize(path) if os.path.exists(path) else 0
+            if self.checkpoint is not None and self.checkpoint.is_resumed:
+                if size < self.state.failed_bytes:
+                    raise InputError(f"{path} is shorter than when the checkpoint was written")
+                output = open(path, "ab")  # noqa: SIM115 - closed at the run's end
+                output.truncate(self.state.failed_bytes)
+                return output
+            if size:
+                raise InputError(f"{path} is not empty: feed it again and remove it, or name another one")
+            return open(path, "wb")
+        except OSError as error:
+            raise InputError(f"{path}: {error.strerror}") from error
+
+
+def run(client: OpenSearch, plan: Plan, end_at_once: Callable[[], None] = lambda: None) -> Outcome:
+    """Send every document of the plan's files, and name each one on standard error that is not in.
+
+    SIGINT and SIGTERM end it with the requests in flight; the second one by `end_at_once` and without more ado.
+    """
+    return _Run(client, plan, end_at_once).run()
+
+
+class _Patient(_Sender):
+    """A sender that waits for every outcome, but not for long once it is to hurry."""
+
+    def __init__(self, call: Call, thread_count: int) -> None:
+        super().__init__(call, thread_count)
+        self._policy = call.policy
+        self._policy.max_retries = _RETRIES_BEFORE_FIRST_ANSWER
+        self._is_reached = False
+        self._hurry = threading.Event()
+
+    def hurry(self) -> None:
+        """Send nothing again but what waits for that now."""
+        self._hurry.set()
+        self._policy.max_retries = 0
+
+    def send(self, chunk: Chunk) -> Settled:
+        steps = deliver(chunk, self._policy)
+        reply: Reply = None
+        while True:
+            try:
+                step = steps.send(reply)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+            if isinstance(step, Send):
+                reply = self._reply_to(step.body, chunk)
+                if not self._is_reached and not _is_unreached(reply):
+                    self._is_reached = True
+                    self._policy.max_retries = 0 if self._hurry.is_set() else DEFAULT_MAX_RETRIES
+            else:
+                reply = None
+                self._hurry.wait(step.seconds)
+
+
+def _is_unreached(reply: Reply) -> bool:
+    return isinstance(reply, Exception) and meaning_of(reply) is Meaning.UNREACHED
+
+
+class _Interrupted(Exception):  # noqa: N818 - no error, and seen here only
+    """A signal came while the input was being read."""
+
+
+@dataclass
+class _Sent:
+    """A portion on its way."""
+
+    portion: Portion
+    chunk: Chunk | None
+    future: Future[Settled] | None
+
+
+class _Run:
+    def __init__(self, client: OpenSearch, plan: Plan, end_at_once: Callable[[], None]) -> None:
+        self._plan, options = plan, plan.options
+        self._options, self._checkpoint, self._failed = options, plan.checkpoint, plan.failed
+        self._end_at_once = end_at_once
+        self._state = plan.state
+        self._resumed_sent = self._state.sent
+        self._outcome = Outcome(Tally())
+        self._outcome.tally.add(self._state.tally)
+        parameters = {"index": options.shape.index, "pipeline": options.pipeline}
+        self._call = call_of(
+            client=client,
+            args=(),
+            kwargs={name: value for name, value in parameters.items() if value is not None},
+            chunk_size=MAX_CHUNK_DOCUMENTS,
+            max_chunk_bytes=options.chunk_bytes,
+            raise_on_error=False,
+            expand_action_callback=lambda document: (document, None),  # not called: portions are chunks already
+            raise_on_exception=False,
+            max_retries=DEFAULT_MAX_RETRIES,
+            initial_backoff=DEFAULT_INITIAL_BACKOFF_S,
+            max_backoff=DEFAULT_MAX_BACKOFF_S,
+            ignore_status=(),
+            retry_unknown=options.shape.op == "update",  # merging the same fields once more changes nothing
+            idempotent=False,
+        )
+        self._sender = _Patient(self._call, options.threads)
+        self._reader = Reader(plan.files, options.shape, self._state.place, MAX_CHUNK_DOCUMENTS)
+        self._settled_end = self._state.place
+        self._documents = self._named = self._unanswered = 0
+        self._is_reading = self._is_frozen = False
+        self._saved_at = -_CHECKPOINT_INTERVAL_S
+        sizes = [file.size for file in plan.files]
+        total = None if None in sizes else sum(size or 0 for size in sizes)
+        done = sum(size or 0 for size in sizes[: self._state.place.file])
+        self._meter = Meter(total, done, options.is_quiet)
+
+    def run(self) -> Outcome:
+        outcome = self._outcome
+        if self._checkpoint is not None:
+            if self._state.finished:
+                self._say(f"{self._options.checkpoint}: all of this was done before")
+                outcome.complete = not outcome.tally.failed
+                return outcome
+            if self._checkpoint.is_resumed:
+                self._say(f"going on at {self._label(self._state.place)}")
+            self._save()
+        self._meter.start(outcome.tally)
+        with self._signals():
+            try:
+                self._send_all()
+                self._state.finished = not self._is_frozen and outcome.stopped is None
+            finally:
+                self._sender.close()
+                self._reader.close()
+                self._meter.stop()
+                self._save()
+                if self._failed is not None:
+                    self._failed.close()
+        outcome.seconds = self._meter.seconds
+        outcome.complete = not (outcome.tally.failed or outcome.stopped or self._is_frozen)
+        if outcome.signal is not None:
+            outcome.stopped = f"{signal.Signals(outcome.signal).name}; nothing from {self._label(self._settled_end)} on"
+        if outcome.stopped is not None:
+            self._say(f"stopped: {outcome.stopped}")
+        if self._checkpoint is not None and not self._state.finished:
+            self._say(f"the same command goes on at {self._label(self._state.place)}")
+        return outcome
+
+    def _send_all(self) -> None:
+        sent: deque[_Sent] = deque()
+        has_more = True
+        while has_more or sent:
+            while has_more and self._outcome.stopped is None and len(sent) < self._options.threads + _READY:
+                portion = self._take()
+                if portion is None:
+                    has_more = False
+                else:
+                    sent.append(self._submit(portion))
+            if self._outcome.stopped is not None:
+                has_more = False
+                while sent and (sent[-1].future is None or sent[-1].future.cancel()):
+                    sent.pop()
+            if sent:
+                self._settle(sent.popleft())
+
+    def _take(self) -> Portion | None:
+        try:
+            self._is_reading = True
+            portion = self._reader.take(min(self._options.chunk_bytes, self._call.policy.size_limit))
+            self._is_reading = False
+        except _Interrupted:
+            return None
+        return portion if self._outcome.stopped is None else None
+
+    def _submit(self, portion: Portion) -> _Sent:
+        if not portion.ends:
+            return _Sent(portion, None, None)
+        if self._checkpoint is not None and not portion.repeatable:
+            self._state.sent = max(self._state.sent, portion.end)
+            self._save()
+        chunk = Chunk(self._documents, b"".join(portion.lines), portion.ends, None)
+        self._documents += len(chunk)
+        portion.lines = []
+        return _Sent(portion, chunk, self._sender.submit(chunk))
+
+    # --- what became of it
+
+    def _settle(self, sent: _Sent) -> None:
+        portion, chunk = sent.portion, sent.chunk
+        settled = None
+        try:
+            if sent.future is not None:
+                settled = sent.future.result()
+        except Exception as error:
+            self._stop(described(error), portion)
+            return
+        if settled is not None and (fatal := self._fatal_error(settled)) is not None:
+            self._stop(described(fatal), portion)
+            return
+        tally = Tally(bytes=portion.bytes)
+        for file, malformed in portion.malformed:
+            self._note_malformed(tally, file, malformed)
+        if settled is not None and chunk is not None:
+            tally.indexed = settled.succeeded
+            for position, outcome in settled.outcomes(with_succeeded=False):
+                self._note(tally, portion, chunk, position, outcome)
+        self._outcome.tally.add(tally)
+        if portion.unreadable:
+            self._problem(portion.unreadable)
+        if not self._is_frozen:
+            self._state.tally.add(tally)
+            self._state.place = self._settled_end = portion.end
+            self._state.failed_bytes = self._failed_bytes()
+            # What cannot be read now may be read by the next run: there it goes on.
+            self._is_frozen = bool(portion.unreadable)
+            if time.monotonic() - self._saved_at >= _CHECKPOINT_INTERVAL_S:
+                self._save()
+        self._meter.update(self._outcome.tally, portion.position)
+        if self._unanswered >= _MAX_UNANSWERED_ROUNDS * self._options.threads and self._outcome.stopped is None:
+            self._stop(f"{self._unanswered} requests in a row had no answer", None)
+
+    def _fatal_error(self, settled: Settled) -> Exception | None:
+        """What failed the whole request, and would fail the next one."""
+        if settled.succeeded:
+            self._unanswered = 0
+            return None
+        failures = [outcome for _, outcome in settled.outcomes(with_succeeded=False)]
+        if not all(isinstance(failure, Failure) for failure in failures):
+            self._unanswered = 0
+            return None
+        failure = failures[0]
+        assert isinstance(failure, Failure)
+        if any(isinstance(each, Failure) and each.unknown for each in failures):
+            self._unanswered += 1
+            return None
+        self._unanswered = 0
+        if any(isinstance(each, Failure) and each.is_refusal for each in failures):
+            return None
+        meaning = meaning_of(failure.error)
+        is_fatal = meaning is Meaning.UNREACHED or (
+            meaning is Meaning.REFUSED and (failure.status in (401, 403, 404, "N/A") or not self._outcome.tally.indexed)
+        )
+        return failure.error if is_fatal else None
+
+    def _note(self, tally: Tally, portion: Portion, chunk: Chunk, position: int, outcome: Any) -> None:
+        if isinstance(outcome, Failure):
+            is_unknown, status, reason = outcome.unknown, outcome.status, _reason_of(outcome.error)
+        else:
+            ok, item = outcome
+            if ok:
+                return
+            [(op_type, result)] = item.items()
+            is_unknown, status, reason = bool(result.get("unknown")), result.get("status"), _reason(result)
+            was_done = status == 409 or (op_type == "delete" and status == 404)
+            if was_done and self._may_be_sent_before(portion, position):
+                tally.indexed += 1
+                return
+        if is_unknown:
+            tally.unknown += 1
+        else:
+            tally.refused += 1
+        tally.statuses[str(status)] = tally.statuses.get(str(status), 0) + 1
+        file, line, element = portion.origin_of(position)
+        self._problem(_label(file, line, element) + (": may or may not be in: " if is_unknown else ": ") + reason)
+        if self._failed is not None:
+            told = {"outcome": "unknown" if is_unknown else "refused", "status": status, "reason": reason}
+            action, _, rest = chunk.lines(position).partition(b"\n")
+            [(op_type, metadata)] = loads(action).items()
+            for name, value in (("_index", self._options.shape.index), ("pipeline", self._options.pipeline)):
+                if value is not None:
+                    metadata.setdefault(name, value)
+            self._write_failed(file, line, element, told, dumps({op_type: metadata}) + b"\n" + rest)
+
+    def _may_be_sent_before(self, portion: Portion, position: int) -> bool:
+        """Whether an earlier run, that was killed, may have sent this document already."""
+        file, line, element = portion.origin_of(position)
+        number = self._plan.files.index(file)
+        before = self._resumed_sent
+        if number != before.file:
+            return number < before.file
+        return element <= before.element if element else line <= before.line
+
+    def _note_malformed(self, tally: Tally, file: File, malformed: Malformed) -> None:
+        tally.malformed += 1
+        text, line, element = malformed.text, malformed.line, malformed.element
+        self._problem(f"{_label(file, line, element)}: {malformed.reason}")
+        if self._failed is not None:
+            told: dict[str, Any] = {"outcome": "malformed", "reason": malformed.reason}
+            try:
+                told["text"] = text[:_MAX_MALFORMED_TEXT_BYTES].decode()
+            except UnicodeDecodeError:
+                told["base64"] = base64.b64encode(text[:_MAX_MALFORMED_TEXT_BYTES]).decode()
+            if len(text) > _MAX_MALFORMED_TEXT_BYTES:
+                told["truncated"] = True
+            self._write_failed(file, line, element, told, b"")
+
+    def _write_failed(self, file: File, line: int, element: int, told: dict[str, Any], lines: bytes) -> None:
+        assert self._failed is not None
+        origin: dict[str, Any] = {"file": file.name, "line": line}
+        if element:
+            origin["element"] = element
+        self._failed.write(dumps({FAILED_KEY: {**origin, **told}}) + b"\n" + lines)
+
+    def _failed_bytes(self) -> int:
+        if self._failed is None or self._checkpoint is None:
+            return 0
+        return self._failed.tell()
+
+    def _save(self) -> None:
+        """Write the checkpoint, after what it speaks of."""
+        if self._checkpoint is None:
+            return
+        if self._failed is not None:
+            self._failed.flush()
+            os.fsync(self._failed.fileno())
+        self._checkpoint.state = self._state
+        self._checkpoint.save()
+        self._saved_at = time.monotonic()
+
+    # --- how it ends, and what it says
+
+    def _stop(self, reason: str, portion: Portion | None) -> None:
+        """Send nothing more. Without an outcome are the documents of `portion`, if one is given, and those after."""
+        if self._outcome.stopped is None:
+            if portion is not None:
+                reason += f"; no answer from {_label(*portion.origin_of(0))} on"
+            self._outcome.stopped = reason
+        if portion is not None:
+            self._is_frozen = True
+        self._sender.hurry()
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        def handle(number: int, _: FrameType | None) -> None:
+            if self._outcome.signal is not None:
+                self._meter.stop()
+                self._end_at_once()
+                os._exit(128 + number)
+            self._outcome.signal = number
+            if self._outcome.stopped is None:
+                self._outcome.stopped = signal.Signals(number).name
+            self._sender.hurry()
+            if self._is_reading:
+                self._is_reading = False
+                raise _Interrupted
+
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _label(self, place: Place) -> str:
+        if place.file >= len(self._plan.files):
+            return "the end"
+        return _label(self._plan.files[place.file], place.line + 1, place.element and place.element + 1)
+
+    def _problem(self, text: str) -> None:
         self._named += 1
         if self._named <= MAX_NAMED:
-            click.echo(text, err=True)
+            self._say(text)
         elif self._named == MAX_NAMED + 1:
-            click.echo("further ones are counted, not named", err=True)
+            self._say("further ones are counted, not named")
 
-    def refuse(self, line: str, reason: str) -> None:
-        self.refused += 1
-        self.problem(f"{line}: {reason}")
-
-
-def run(client: OpenSearch, files: Sequence[str], index: str) -> Outcome:
-    """Index every line of `files`; name each line that is malformed or refused on standard error."""
-    outcome = Outcome()
-    # opensearchpy.helpers answers in the order in which it was given, as long as it retries nothing by itself.
-    in_flight: deque[Line] = deque()
-    sizes = [os.path.getsize(file) for file in files if file != "-"]
-    with _progress() as progress:
-        task = progress.add_task("", total=sum(sizes) if len(sizes) == len(files) else None, documents=0)
-
-        def lines() -> Iterator[Line]:
-            for line in _read(files, outcome, lambda position: progress.update(task, completed=position)):
-                in_flight.append(line)
-                yield line
-
-        results = helpers.streaming_bulk(
-            client,
-            lines(),
-            chunk_size=CHUNK_DOCUMENTS,
-            max_chunk_bytes=CHUNK_BYTES,
-            raise_on_error=False,
-            max_retries=0,
-            expand_action_callback=lambda line: ({"index": {"_index": index}}, line.text),
-        )
-        try:
-            for ok, item in results:
-                line = in_flight.popleft()
-                if ok:
-                    outcome.indexed += 1
-                else:
-                    outcome.refuse(str(line), _reason(item))
-                progress.update(task, documents=outcome.indexed)
-        except (TransportError, BotoCoreError, ValueError, KeyboardInterrupt) as error:
-            outcome.stopped = True
-            unanswered = f"; no answer from {in_flight[0]} on" if in_flight else ""
-            click.echo(f"stopped: {described(error)}{unanswered}", err=True)
-    return outcome
+    def _say(self, text: str) -> None:
+        click.echo(text, err=True)
 
 
 def described(error: BaseException) -> str:
@@ -103,63 +533,16 @@ def described(error: BaseException) -> str:
     return ". ".join([f"{type(error).__name__}: {error}".rstrip(": "), *getattr(error, "__notes__", ())])
 
 
-def _progress() -> Progress:
-    console = Console(file=sys.stderr)
-    return Progress(
-        TextColumn("{task.fields[documents]:,} documents"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-        transient=True,
-    )
+def _label(file: File, line: int, element: int) -> str:
+    return f"{file.name}:{line}" + (f" (element {element})" if element else "")
 
 
-def _read(files: Sequence[str], outcome: Outcome, advance: Any) -> Iterator[Line]:
-    done = 0
-    for file in files:
-        name = "<stdin>" if file == "-" else file
-        try:
-            with sys.stdin.buffer if file == "-" else open(file, "rb") as raw:
-                is_seekable = raw.seekable()
-                for number, content in enumerate(_lines(raw), 1):
-                    if is_seekable and number % 1000 == 0:
-                        advance(done + raw.tell())
-                    if content.strip():
-                        try:
-                            yield Line(name, number, _checked(content))
-                        except (ValueError, RecursionError) as error:
-                            outcome.refuse(f"{name}:{number}", f"not a JSON object: {error}")
-                if is_seekable:
-                    done += raw.tell()
-        except (OSError, EOFError, zlib.error) as error:
-            outcome.stopped = True
-            outcome.problem(
-                f"{name}: {getattr(error, 'strerror', None) or error}; nothing was read from it any further"
-            )
+def _reason_of(error: Exception) -> str:
+    if isinstance(error, TransportError) and isinstance(error.info, dict):
+        return f"{error.status_code}: {_reason(error.info)}"
+    return f"{type(error).__name__}: {error}"
 
 
-def _lines(raw: IO[bytes]) -> Iterator[bytes]:
-    is_gzip = getattr(raw, "peek", lambda _: b"")(2)[:2] == GZIP_MAGIC
-    lines = iter(gzip.GzipFile(fileobj=raw) if is_gzip else raw)
-    yield next(lines, b"").removeprefix(UTF8_BOM)
-    yield from lines
-
-
-def _checked(content: bytes) -> str:
-    """The line's text, once it is known to hold one JSON object and nothing that would spoil its chunk."""
-    text = content.strip(b" \t\r\n").decode()
-    if not isinstance(json.loads(text, parse_constant=_no_json), dict):
-        raise ValueError("an object is needed")
-    return text
-
-
-def _no_json(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON")
-
-
-def _reason(item: dict[str, Any]) -> str:
-    result = next(iter(item.values()))
-    error = result.get("error") or f"status {result.get('status')}"
+def _reason(result: dict[str, Any]) -> str:
+    error = result.get("error") or result.get("result") or f"status {result.get('status')}"
     return f"{error.get('type')}: {error.get('reason')}" if isinstance(error, dict) else str(error)
