@@ -178,6 +178,7 @@ def bulk(
         url=url,
         is_quiet=as_json,
     )
+    bulk_command.return_large_blocks()
     client_options = {"pool_maxsize": threads, "http_compress": compress}
     with _errors_in_one_line(), _target(url, region, service, profile, **client_options) as (client, domain):
         plan = bulk_command.Plan(options)

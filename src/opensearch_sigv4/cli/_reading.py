@@ -851,7 +851,7 @@ class Portion:
 
     Attributes:
         end: where the input goes on.
-        lines: of the documents.
+        body: the documents' lines. Unlike a list of them it need not be copied into one piece.
         ends: where each document's lines end in the body.
         line_numbers: where each document begins.
         elements: which of a JSON array's each document is, else 0.
@@ -864,7 +864,7 @@ class Portion:
     """
 
     end: Place
-    lines: list[bytes] = field(default_factory=list)
+    body: io.BytesIO = field(default_factory=io.BytesIO)
     ends: list[int] = field(default_factory=list)
     line_numbers: array[int] = field(default_factory=lambda: array("Q"))
     elements: array[int] = field(default_factory=lambda: array("Q"))
@@ -949,7 +949,7 @@ class Reader:
 
     def _fill(self, portion: Portion, file: File, max_bytes: int) -> bool:
         """Take what the file has, as far as there is room; whether there is no more room."""
-        lines, ends, numbers, elements = portion.lines, portion.ends, portion.line_numbers, portion.elements
+        write, ends, numbers, elements = portion.body.write, portion.ends, portion.line_numbers, portion.elements
         size = ends[-1] if ends else 0
         max_documents = self._max_documents
         items = self._items if self._held is None else itertools.chain((self._held,), self._items)
@@ -964,7 +964,7 @@ class Reader:
                     if size > max_bytes and ends:
                         self._held = document
                         return True
-                    lines.append(text)
+                    write(text)
                     ends.append(size)
                     numbers.append(line)
                     elements.append(element)
