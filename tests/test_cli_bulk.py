@@ -107,7 +107,13 @@ FORMATS = {
     "indented.json": lambda documents: b"\xef\xbb\xbf\n" + json.dumps(documents, indent=2).encode() + b"\n",
     "csv": as_csv,
 }
-COMPRESSIONS = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.compress}
+
+
+def in_two_parts(compress):
+    return lambda content: compress(content[:99]) + compress(b"") + compress(content[99:])
+
+
+COMPRESSIONS = {"": bytes, ".gz": in_two_parts(gzip.compress), ".zst": in_two_parts(zstandard.compress)}
 
 
 def each_once(count, first=0):
@@ -284,6 +290,7 @@ def test_what_cannot_be_read_to_its_end_is_named(domain, tmp_path, name, content
         (["{lines}", "--index", "n", "--failed", "{actions}"], "actions is not empty"),
         (["-", "--index", "n", "--checkpoint", "{dir}/c"], "a checkpoint needs files"),
         (["{lines}", "--index", "n", "--checkpoint", "{actions}"], "no checkpoint"),
+        (["{lines}", "--index", "n", "--checkpoint", "{dir}/c", "--failed", "{dir}/c"], "--failed and --checkpoint"),
         (["{lines}", "--index", "n", "--checkpoint", "{dir}/no/c"], "No such file or directory"),
     ],
 )
@@ -643,6 +650,24 @@ def test_an_interrupt_does_not_wait_to_send_again(domain, judge, tmp_path):
     assert time.monotonic() - started < 10
     assert run.counts == {}  # none of it was executed, and it may be sent later
     assert judge.requests() == []
+
+
+def test_what_an_interrupt_gave_up_is_for_the_next_run(domain, judge, tmp_path):
+    (tmp_path / "a.ndjson").write_bytes(ndjson(numbered(3000)))
+    arguments = [tmp_path / "a.ndjson", "--index", "n", "--checkpoint", tmp_path / "checkpoint", "--op", "create"]
+    arguments += ["--chunk-mb", 0.02, "--failed", tmp_path / "failed"]
+    domain.faults = lambda _: Fault.documents(lambda action: 429 if number_of(action.source) % 2 else None)
+    run = Bulk(domain, *arguments)
+    wait_for_requests(domain, 10, run.process)
+    run.process.send_signal(signal.SIGINT)
+    run.end()
+    assert run.told["refused"] > 0
+    assert run.told["indexed"] == sum(judge.held("n").values())
+    domain.faults = None
+    run = bulk(domain, *arguments)
+    assert run.counts == {"indexed": 3000}, run.stderr
+    assert judge.held("n") == each_once(3000)
+    assert (tmp_path / "failed").read_bytes() == b""
 
 
 def test_the_second_interrupt_ends_it_at_once(domain, tmp_path):

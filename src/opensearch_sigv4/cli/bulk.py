@@ -35,7 +35,7 @@ from ..helpers._call import (
 from ..helpers._delivery import Failure, Reply, Send, Settled, deliver
 from ..helpers._documents import Chunk
 from ..helpers._sync import _Sender
-from ..responses import Meaning, meaning_of
+from ..responses import RETRIABLE_ITEM_STATUSES, Meaning, meaning_of
 from ._checkpoint import Checkpoint, State, Tally
 from ._progress import Meter
 from ._reading import (
@@ -162,8 +162,10 @@ class Plan:
 
     def _failed_file(self) -> IO[bytes] | None:
         path = self.options.failed
-        if path is None:
+        if path is None or self.state.finished:
             return None
+        if self.options.checkpoint and os.path.realpath(path) == os.path.realpath(self.options.checkpoint):
+            raise InputError(f"{path} is both --failed and --checkpoint")
         for file in self.files:
             if file.path is not None and os.path.realpath(file.path) == os.path.realpath(path):
                 raise InputError(f"{path} is both --failed and input")
@@ -210,12 +212,15 @@ class _Patient(_Sender):
         self._policy = call.policy
         self._policy.max_retries = _RETRIES_BEFORE_FIRST_ANSWER
         self._is_reached = False
+        self.is_hurrying = False
         self._hurry = threading.Event()
 
     def hurry(self) -> None:
-        """Send nothing again but what waits for that now."""
-        self._hurry.set()
-        self._policy.max_retries = 0
+        """Send nothing again but what waits for that now. A signal's handler may call it, also within itself."""
+        if not self.is_hurrying:
+            self.is_hurrying = True
+            self._policy.max_retries = 0
+            self._hurry.set()
 
     def send(self, chunk: Chunk) -> Settled:
         steps = deliver(chunk, self._policy)
@@ -229,7 +234,7 @@ class _Patient(_Sender):
                 reply = self._reply_to(step.body, chunk)
                 if not self._is_reached and not _is_unreached(reply):
                     self._is_reached = True
-                    self._policy.max_retries = 0 if self._hurry.is_set() else DEFAULT_MAX_RETRIES
+                    self._policy.max_retries = 0 if self.is_hurrying else DEFAULT_MAX_RETRIES
             else:
                 reply = None
                 self._hurry.wait(step.seconds)
@@ -282,7 +287,9 @@ class _Run:
         self._reader = Reader(plan.files, options.shape, self._state.place, MAX_CHUNK_DOCUMENTS)
         self._settled_end = self._state.place
         self._documents = self._named = self._unanswered = 0
-        self._is_reading = self._is_frozen = False
+        self._is_reading = False
+        self._is_frozen = False  # the checkpoint's place: what comes after it has no outcome, or not a final one
+        self._has_gap = False  # documents were left without an outcome, but later ones may have one
         self._saved_at = -_CHECKPOINT_INTERVAL_S
         sizes = [file.size for file in plan.files]
         total = None if None in sizes else sum(size or 0 for size in sizes)
@@ -298,6 +305,9 @@ class _Run:
                 return outcome
             if self._checkpoint.is_resumed:
                 self._say(f"going on at {self._label(self._state.place)}")
+                if not self._options.shape.add_ids and self._state.sent > self._state.place:
+                    sent = self._label(self._state.sent)
+                    self._say(f"documents without an id between there and {sent} may be in twice")
             self._save()
         self._meter.start(outcome.tally)
         with self._signals():
@@ -373,18 +383,26 @@ class _Run:
             self._stop(described(fatal), portion)
             return
         tally = Tally(bytes=portion.bytes)
+        has_open_end = False
         for file, malformed in portion.malformed:
             self._note_malformed(tally, file, malformed)
         if settled is not None and chunk is not None:
             tally.indexed = settled.succeeded
             for position, outcome in settled.outcomes(with_succeeded=False):
-                self._note(tally, portion, chunk, position, outcome)
+                status = self._note(tally, portion, chunk, position, outcome)
+                has_open_end |= status in RETRIABLE_ITEM_STATUSES or (status is not None and tally.unknown > 0)
         self._outcome.tally.add(tally)
         if portion.unreadable:
             self._problem(portion.unreadable)
+        if self._failed is not None:
+            self._failed.flush()
+        if not self._has_gap:
+            self._settled_end = portion.end
+        # What was given up for haste only is for the next run, which knows it by its ids.
+        self._is_frozen |= self._sender.is_hurrying and self._options.shape.add_ids and has_open_end
         if not self._is_frozen:
             self._state.tally.add(tally)
-            self._state.place = self._settled_end = portion.end
+            self._state.place = portion.end
             self._state.failed_bytes = self._failed_bytes()
             # What cannot be read now may be read by the next run: there it goes on.
             self._is_frozen = bool(portion.unreadable)
@@ -417,19 +435,20 @@ class _Run:
         )
         return failure.error if is_fatal else None
 
-    def _note(self, tally: Tally, portion: Portion, chunk: Chunk, position: int, outcome: Any) -> None:
+    def _note(self, tally: Tally, portion: Portion, chunk: Chunk, position: int, outcome: Any) -> Any:
+        """Account for a document that does not seem to be in, and return its status; None if it is in after all."""
         if isinstance(outcome, Failure):
             is_unknown, status, reason = outcome.unknown, outcome.status, _reason_of(outcome.error)
         else:
             ok, item = outcome
             if ok:
-                return
+                return None
             [(op_type, result)] = item.items()
             is_unknown, status, reason = bool(result.get("unknown")), result.get("status"), _reason(result)
             was_done = status == 409 or (op_type == "delete" and status == 404)
             if was_done and self._may_be_sent_before(portion, position):
                 tally.indexed += 1
-                return
+                return None
         if is_unknown:
             tally.unknown += 1
         else:
@@ -445,6 +464,7 @@ class _Run:
                 if value is not None:
                     metadata.setdefault(name, value)
             self._write_failed(file, line, element, told, dumps({op_type: metadata}) + b"\n" + rest)
+        return status
 
     def _may_be_sent_before(self, portion: Portion, position: int) -> bool:
         """Whether an earlier run, that was killed, may have sent this document already."""
@@ -501,7 +521,7 @@ class _Run:
                 reason += f"; no answer from {_label(*portion.origin_of(0))} on"
             self._outcome.stopped = reason
         if portion is not None:
-            self._is_frozen = True
+            self._is_frozen = self._has_gap = True
         self._sender.hurry()
 
     @contextmanager
