@@ -44,6 +44,8 @@ MAX_ID_BYTES: Final = 512
 _BLOCK_BYTES: Final = 256 << 10
 # Compressed, of which what is repeated all over makes a thousand times as much.
 _ZSTD_PIECE_BYTES: Final = 4 << 10
+# An action's line is not as long.
+_MAX_FIRST_LINE_BYTES: Final = 1 << 20
 # Of a portion, so that a file of nothing else is not held in memory.
 _MAX_MALFORMED: Final = 1000
 #: What of a file's beginning makes its identity.
@@ -321,10 +323,10 @@ class Stream:
     def first_line(self) -> bytes:
         """The first line that is not blank, without BOM, or its beginning if it is long; it will be read again."""
         head = b""
-        while block := self.bytes.read(_BLOCK_BYTES if len(head) < _BLOCK_BYTES else len(head)):
+        while block := self.bytes.read1(_BLOCK_BYTES):  # no more than there is: a pipe may wait for us
             head += block
             text = head.removeprefix(_UTF8_BOM).lstrip(_BLANKS)
-            if b"\n" in text or len(text) > MAX_LINE_BYTES or text.startswith(b"["):
+            if b"\n" in text or len(text) > _MAX_FIRST_LINE_BYTES or text.startswith(b"["):
                 break
         self.bytes = _buffered(_Prepended(head, self.bytes))
         return head.removeprefix(_UTF8_BOM).lstrip(_BLANKS).partition(b"\n")[0]

@@ -66,6 +66,8 @@ _CHECKPOINT_INTERVAL_S: Final = 1.0
 _RETRIES_BEFORE_FIRST_ANSWER: Final = 2
 # With so many requests of each thread in a row that had no answer at all, there is no point in going on.
 _MAX_UNANSWERED_ROUNDS: Final = 3
+# Of a document that an earlier run may have sent, these say that it did. A conflict of an update says nothing.
+_DONE_BEFORE: Final = {("create", 409), ("index", 409), ("delete", 404), ("delete", 409)}
 _MAX_MALFORMED_TEXT_BYTES: Final = 1 << 20
 _MAX_REASON_CHARACTERS: Final = 2000
 _M_MMAP_THRESHOLD: Final = -3
@@ -313,7 +315,8 @@ class _Run:
         with self._signals():
             try:
                 self._send_all()
-                self._state.finished = not self._is_frozen and outcome.stopped is None
+                is_done = outcome.stopped is None
+                self._state.finished = is_done and not self._is_frozen
             finally:
                 self._sender.close()
                 self._reader.close()
@@ -321,6 +324,8 @@ class _Run:
                 self._save()
                 if self._failed is not None:
                     self._failed.close()
+        if is_done:  # a signal came too late
+            outcome.stopped = outcome.signal = None
         outcome.seconds = self._meter.seconds
         outcome.complete = not (outcome.tally.failed or outcome.stopped or self._is_frozen)
         if outcome.signal is not None:
@@ -389,8 +394,7 @@ class _Run:
         if settled is not None and chunk is not None:
             tally.indexed = settled.succeeded
             for position, outcome in settled.outcomes(with_succeeded=False):
-                status = self._note(tally, portion, chunk, position, outcome)
-                has_open_end |= status in RETRIABLE_ITEM_STATUSES or (status is not None and tally.unknown > 0)
+                has_open_end |= not self._note(tally, portion, chunk, position, outcome)
         self._outcome.tally.add(tally)
         if portion.unreadable:
             self._problem(portion.unreadable)
@@ -435,20 +439,22 @@ class _Run:
         )
         return failure.error if is_fatal else None
 
-    def _note(self, tally: Tally, portion: Portion, chunk: Chunk, position: int, outcome: Any) -> Any:
-        """Account for a document that does not seem to be in, and return its status; None if it is in after all."""
+    def _note(self, tally: Tally, portion: Portion, chunk: Chunk, position: int, outcome: Any) -> bool:
+        """Account for a document that does not seem to be in; whether sending it again could change nothing."""
         if isinstance(outcome, Failure):
             is_unknown, status, reason = outcome.unknown, outcome.status, _reason_of(outcome.error)
+            is_final = not is_unknown and meaning_of(outcome.error) in (Meaning.REFUSED, Meaning.TOO_LARGE)
         else:
             ok, item = outcome
             if ok:
-                return None
+                return True
             [(op_type, result)] = item.items()
             is_unknown, status, reason = bool(result.get("unknown")), result.get("status"), _reason(result)
-            was_done = status == 409 or (op_type == "delete" and status == 404)
-            if was_done and self._may_be_sent_before(portion, position):
+            is_final = not is_unknown and status not in RETRIABLE_ITEM_STATUSES
+            is_done = (op_type, status) in _DONE_BEFORE and self._may_be_sent_before(portion, position)
+            if is_done:
                 tally.indexed += 1
-                return None
+                return True
         if is_unknown:
             tally.unknown += 1
         else:
@@ -464,7 +470,7 @@ class _Run:
                 if value is not None:
                     metadata.setdefault(name, value)
             self._write_failed(file, line, element, told, dumps({op_type: metadata}) + b"\n" + rest)
-        return status
+        return is_final
 
     def _may_be_sent_before(self, portion: Portion, position: int) -> bool:
         """Whether an earlier run, that was killed, may have sent this document already."""
