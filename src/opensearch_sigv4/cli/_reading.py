@@ -631,9 +631,10 @@ def _text_of_id(name: str, value: Any) -> str:
 
 
 def _no_object(error: Exception) -> str:
-    if isinstance(error, Unfit):
-        return str(error)
-    return f"not a JSON object: {error}"
+    reason = str(error).removeprefix("line: ")
+    if isinstance(error, Unfit) or reason.startswith("not a JSON object"):
+        return reason
+    return f"not a JSON object: {reason}"
 
 
 def loads(text: bytes) -> Any:

@@ -34,7 +34,7 @@ from ..helpers._call import (
 )
 from ..helpers._delivery import Failure, Reply, Send, Settled, deliver
 from ..helpers._documents import Chunk
-from ..helpers._sync import _Sender
+from ..helpers._sync import Sender
 from ..responses import RETRIABLE_ITEM_STATUSES, Meaning, meaning_of
 from ._checkpoint import Checkpoint, State, Tally
 from ._progress import Meter
@@ -206,7 +206,7 @@ def return_large_blocks() -> None:
             ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES)
 
 
-class _Patient(_Sender):
+class _Patient(Sender):
     """A sender that waits for every outcome, but not for long once it is to hurry."""
 
     def __init__(self, call: Call, thread_count: int) -> None:
@@ -233,7 +233,7 @@ class _Patient(_Sender):
             except StopIteration as end:
                 return end.value  # type: ignore[no-any-return]
             if isinstance(step, Send):
-                reply = self._reply_to(step.body, chunk)
+                reply = self.reply_to(step.body, chunk)
                 if not self._is_reached and not _is_unreached(reply):
                     self._is_reached = True
                     self._policy.max_retries = 0 if self.is_hurrying else DEFAULT_MAX_RETRIES
@@ -368,7 +368,7 @@ class _Run:
         if self._checkpoint is not None and not portion.repeatable:
             self._state.sent = max(self._state.sent, portion.end)
             self._save()
-        chunk = Chunk(self._documents, portion.body.getvalue(), portion.ends, None)
+        chunk = Chunk(self._documents, portion.body.getvalue(), portion.ends)
         self._documents += len(chunk)
         portion.body = BytesIO()  # the chunk has it
         return _Sent(portion, chunk, self._sender.submit(chunk))

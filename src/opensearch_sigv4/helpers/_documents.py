@@ -40,9 +40,14 @@ class Chunk:
     __slots__ = ("actions", "body", "data", "ends", "first")
 
     def __init__(
-        self, first: int, body: bytes, ends: Sequence[int], data: Sequence[Any] | None, actions: Mapping[int, Any]
+        self,
+        first: int,
+        body: bytes,
+        ends: Sequence[int],
+        data: Sequence[Any] | None = None,
+        actions: Mapping[int, Any] | None = None,
     ) -> None:
-        self.first, self.body, self.ends, self.data, self.actions = first, body, ends, data, actions
+        self.first, self.body, self.ends, self.data, self.actions = first, body, ends, data, actions or {}
 
     def __len__(self) -> int:
         return len(self.ends)

@@ -209,7 +209,7 @@ def parallel_bulk(
             yield from list(settled.results(call.rules, yield_ok))
 
 
-class _Sender:
+class Sender:
     """Sends chunks, in threads of its own or in the caller's, until it is closed."""
 
     def __init__(self, call: Call, thread_count: int = 1) -> None:
@@ -246,7 +246,7 @@ class _Sender:
                 except StopIteration as end:
                     return end.value  # type: ignore[no-any-return]
                 if isinstance(step, Send):
-                    reply = self._reply_to(step.body, chunk)
+                    reply = self.reply_to(step.body, chunk)
                 else:
                     reply = None
                     if self._closed.wait(step.seconds):
@@ -254,7 +254,7 @@ class _Sender:
         finally:
             compression.forget()
 
-    def _reply_to(self, body: bytes, chunk: Chunk) -> Reply:
+    def reply_to(self, body: bytes, chunk: Chunk) -> Reply:
         with self._gate:
             if self._closed.is_set():
                 raise _Closed
@@ -281,7 +281,7 @@ class _Closed(Exception):  # noqa: N818 - nobody sees it: the helper that waited
 def _settled(call: Call, actions: Iterable[Any]) -> Generator[Settled, None, None]:
     """Send the chunks one after the other, each while the next one is being filled."""
     documents = iter(actions)
-    sender = _Sender(call)
+    sender = Sender(call)
     in_flight: Future[Settled] | None = None
     error: Exception | None = None
     has_more = True
@@ -313,7 +313,7 @@ def _settled_in_parallel(
 ) -> Generator[Settled, None, None]:
     """Send the chunks with several threads, and yield their outcomes in the chunks' order."""
     documents = iter(actions)
-    sender = _Sender(call, thread_count)
+    sender = Sender(call, thread_count)
     in_flight: deque[Future[Settled]] = deque()
     error: Exception | None = None
     has_more = True
