@@ -179,7 +179,8 @@ def bulk(
         is_quiet=as_json,
     )
     bulk_command.return_large_blocks()
-    client_options = {"pool_maxsize": threads, "http_compress": compress}
+    # Requests of 5 MiB, four at a time, keep the local node busy for half a minute; a timeout leaves documents unknown.
+    client_options = {"pool_maxsize": threads, "http_compress": compress, "timeout": 120}
     with _errors_in_one_line(), _target(url, region, service, profile, **client_options) as (client, domain):
         plan = bulk_command.Plan(options)
         outcome = bulk_command.run(client, plan, (lambda: None) if domain is None else domain.close)
