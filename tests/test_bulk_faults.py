@@ -102,7 +102,8 @@ def judged(results, count, judge):
             assert executed[n] == 1 or kind_of(n) == "index", wrong
         elif info.get("unknown"):
             outcomes["unknown"] += 1
-            assert kind_of(n) in ("no id", "update"), wrong
+            # A document that is refused after an answer was lost may still be in by the first attempt.
+            assert kind_of(n) in ("no id", "update") or n % MALFORMED_EVERY == 0, wrong
             assert executed[n] <= 1, wrong
         else:
             outcomes[info["status"]] += 1
@@ -137,7 +138,7 @@ def test_the_outcome_of_each_document_is_what_the_server_holds(count, name):
     assert domain.refused == 0
     assert outcomes["ok"] > 0.9 * count
     assert outcomes["unknown"] > 0
-    assert 0 < outcomes[400] <= -(-count // MALFORMED_EVERY)
+    assert outcomes[400] <= -(-count // MALFORMED_EVERY)
     assert len(faults.injected) == 14, faults.injected
 
 

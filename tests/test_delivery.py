@@ -143,7 +143,7 @@ def test_retry_unknown_repeats_all_of_it():
 def test_on_the_second_time_a_conflict_and_a_missing_document_mean_that_the_first_one_did_it():
     chunk = chunk_of(*indexed("c", op_type="create"), *indexed("d", op_type="delete"), *indexed("i"))
     second = answer(item("create", 409), item("delete", 404), item("index", 409))
-    assert outcomes(run(chunk, [LOST, second])[0]) == [True, True, 409]
+    assert outcomes(run(chunk, [LOST, second])[0]) == [True, True, "unknown"]
     assert outcomes(run(chunk, [second])[0]) == [409, 404, 409]
     assert outcomes(run(chunk, [UNREACHED, second])[0]) == [409, 404, 409]
 
@@ -178,7 +178,49 @@ def test_retries_end():
 def test_what_was_in_doubt_stays_so_when_the_repetition_is_never_accepted():
     assert outcomes(run(chunk_of(*indexed("a")), [LOST, THROTTLED], max_retries=1)[0]) == ["unknown"]
     assert outcomes(run(chunk_of(*indexed("a")), [LOST, answer(item(status=429))], max_retries=1)[0]) == ["unknown"]
-    assert outcomes(run(chunk_of(*indexed("a")), [LOST, answer(item(status=400))], max_retries=1)[0]) == [400]
+    assert outcomes(run(chunk_of(*indexed("a")), [LOST, answer(item(status=400))], max_retries=1)[0]) == ["unknown"]
+    assert outcomes(run(chunk_of(*indexed("a")), [UNREACHED, answer(item(status=400))], max_retries=1)[0]) == [400]
+
+
+def test_a_second_create_of_one_document_is_refused_in_any_case():
+    chunk = chunk_of(*indexed("c", "c", op_type="create"))
+    conflicts = answer(item("create", 409), item("create", 409))
+    assert outcomes(run(chunk, [LOST, conflicts])[0]) == [True, "unknown"]
+
+
+def test_nothing_is_sent_again_behind_a_later_action_of_the_same_id():
+    older_throttled = answer(item(status=429), item(), item(status=429))
+    settled, bodies, _ = run(chunk_of(*indexed("a", "a", "b")), [older_throttled])
+    assert outcomes(settled) == [429, True, True]
+    assert ids_of(bodies[1]) == ["b"]
+    # Both are sent again, in their order.
+    settled, bodies, _ = run(chunk_of(*indexed("a", "a")), [answer(item(status=429), item(status=429))])
+    assert (outcomes(settled), ids_of(bodies[1])) == ([True, True], ["a", "a"])
+    # The update may have been executed, and an index would undo it.
+    settled, bodies, _ = run(chunk_of(*indexed("a"), *indexed("a", op_type="update"), *indexed("b")), [LOST])
+    assert (outcomes(settled), ids_of(bodies[1])) == (["unknown", "unknown", True], ["b"])
+    # Another index, or a refusal, is no later action on it.
+    other = [{"_index": "other", "_id": "a", "n": 1}]
+    refused = answer(item(status=429), item(), item(status=400))
+    settled, bodies, _ = run(chunk_of(*indexed("a"), *other, *indexed("a")), [refused])
+    assert (outcomes(settled), ids_of(bodies[1])) == ([True, True, 400], ["a"])
+
+
+def test_many_failures_share_one_text_and_an_answer_is_quoted_in_short():
+    settled, _, _ = run(chunk_of(*({"_index": "i", "n": n} for n in range(50))), ["x" * 100_000])
+    errors = [item["index"] for _, item in settled.results(Rules(False, False, ()))]
+    assert len({id(error["error"]) for error in errors}) == 1
+    assert len(errors[0]["error"]) < 2000
+    with pytest.raises(SerializationError, match="the answer to documents 1 to 50 of the input: "):
+        list(settled.results(Rules(True, True, ())))
+
+
+def test_a_limit_of_no_bytes_is_none():
+    from opensearch_sigv4.responses import size_limit
+
+    assert size_limit(TransportError(413, "Request size exceeded 0 bytes")) is None
+    assert size_limit(TransportError(413, f"Request size exceeded {'9' * 5000} bytes")) is None
+    assert size_limit(TOO_LARGE) == 10485760
 
 
 @pytest.mark.parametrize("error", [*NEVER_EXECUTED, *FATE_UNKNOWN[:-1], TOO_LARGE, DENIED], ids=repr)
@@ -270,8 +312,8 @@ def test_chunks_that_keep_no_documents_have_the_same_outcomes():
     kept, dropped = chunk_of(*documents), chunk_of(*documents, keep=False)
     assert dropped.body == kept.body
     assert outcomes(run(dropped, [LOST])[0]) == outcomes(run(kept, [LOST])[0]) == [True, "unknown", True]
-    assert dropped.pair(0) == ({"index": {"_index": "i", "_id": "a"}}, b'{"n":1}')
-    assert dropped.pair(2) == kept.pair(2) == ({"delete": {"_index": "i", "_id": "d"}},)
+    assert (dropped.datum(0), kept.datum(0)) == (b'{"n":1}', {"n": 1})
+    assert dropped.datum(2) is kept.datum(2) is None
 
 
 @given(st.data())

@@ -270,7 +270,8 @@ def test_what_is_no_dict_is_expanded_by_opensearch_py(document):
     chunker = Chunker(10, 1 << 20, SERIALIZER)
     chunker.fill(iter([document]))
     action, data = expand_action(document)
-    assert chunker.rest().pair(0) == (json.loads(action) if isinstance(action, str) else action, data)
+    chunk = chunker.rest()
+    assert (chunk.action(0), chunk.datum(0)) == (SERIALIZER.dumps(action).encode(), data)
 
 
 @pytest.mark.parametrize("value", [{"a": 1}, [1, None], "text", {"a": math.nan}, {"a": 2**64}, {"a": "\ud800"}, 7, b""])
@@ -301,9 +302,9 @@ def test_chunks_hold_every_document_once_and_keep_within_their_limits(sizes, chu
         assert len(chunk.body) <= max_bytes or len(chunk) == 1
         assert chunk.body == b"".join(chunk.lines(position) for position in range(len(chunk)))
         for position in range(len(chunk)):
-            action, data = chunk.pair(position)
+            action, data = expand_action(documents[number])
             assert chunk.lines(position) == theirs(action) + b"\n" + theirs(data) + b"\n"
-            assert (action, data) == expand_action(documents[number])
+            assert (json.loads(chunk.action(position)), chunk.datum(position)) == (action, data)
             number += 1
     assert number == len(documents)
 
@@ -341,26 +342,17 @@ def test_sizes_below_one(sizes):
         ({"index": {"_id": "1", "if_seq_no": 1, "if_primary_term": 1}}, False),
         ({"index": {"_id": "1", "version": 1}}, False),
         ({"index": {"_id": "1", "op_type": "create"}}, False),
-        ('{"index":{"_id":"1"}}', True),
-        (b'{"delete":{"_id":"1"}}', True),
-        ('{"index":{}}', False),
         ("no JSON", False),
         (None, False),
+        ([], False),
         ({"index": None}, False),
         ({}, False),
     ],
     ids=repr,
 )
 def test_what_may_be_executed_twice(action, expected):
-    assert is_repeatable(action) is expected
-
-
-def test_an_action_that_its_line_does_not_tell_is_kept():
-    numbers = [{"_id": uuid.UUID(int=1), "n": 1}, {"_id": 2, "n": 2}, {"_id": 3, "n": decimal.Decimal(3)}]
-    chunker = Chunker(10, 1 << 20, SERIALIZER)
-    chunker.fill(iter(numbers))
-    chunk = chunker.rest()
-    assert [chunk.pair(position) for position in range(3)] == [expand_action(document) for document in numbers]
+    text = action if isinstance(action, str) else json.dumps(action)
+    assert is_repeatable(text) is is_repeatable(text.encode()) is expected
 
 
 usual = st.fixed_dictionaries(
@@ -425,3 +417,22 @@ def test_ids_are_given_to_what_has_none():
     assert ids[2] == "own"
     assert ids[4] is None
     assert len({ids[0], ids[1], ids[3], ids[5]} - {None}) == 4
+
+
+@pytest.mark.parametrize("where", ["instance", "class"])
+def test_a_serializer_whose_dumps_is_replaced_is_asked_itself(monkeypatch, where):
+    serializer = JSONSerializer()
+    if where == "instance":
+        serializer.dumps = lambda data: '{"replaced":1}'
+    else:
+        monkeypatch.setattr(JSONSerializer, "dumps", lambda self, data: '{"replaced":1}')
+    assert ours({"a": 1}, serializer) == b'{"replaced":1}'
+
+
+@pytest.mark.parametrize(
+    ("body", "ends", "error"),
+    [(None, [], TypeError), (bytearray(), None, TypeError), (bytearray(9), [-(10**9)], ValueError)],
+)
+def test_take_plain_refuses_what_is_no_body(cython, body, ends, error):
+    with pytest.raises(error):
+        cython.take_plain(iter([{"a": 1}]), orjson.dumps, 1, 1, body, ends, [])

@@ -2,9 +2,11 @@
 
 import asyncio
 import inspect
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from unittest import mock
 
 import opensearchpy
 import pytest
@@ -19,6 +21,7 @@ from judge import Judge
 from opensearch_sigv4 import connect, helpers
 from opensearch_sigv4.helpers._sync import Gate
 from opensearch_sigv4.testing import Fault, LocalDomain
+from processes import run
 
 FAST = {"initial_backoff": 0.001, "max_backoff": 0.01}
 
@@ -168,15 +171,165 @@ def test_whatever_connection_the_client_has(judge, domain):
     assert judge.executions("n") == {0: 3, 1: 3, 2: 3}
 
 
-def test_a_client_that_wraps_another(client):
-    class Wrapper:
-        def __init__(self, client):
-            self.client = client
-            self.transport = client.transport
+class Wrapper:
+    """As opensearch-py's own tests have one."""
 
-        def bulk(self, *args, **kwargs):
-            return self.client.bulk(*args, **kwargs)
+    def __init__(self, client):
+        self.client = client
+        self.transport = client.transport
+        self.called = 0
 
+    def bulk(self, *args, **kwargs):
+        self.called += 1
+        return self.client.bulk(*args, **kwargs)
+
+
+class Proxy:
+    def __init__(self, client):
+        self._client = client
+
+    def __getattr__(self, name):
+        return getattr(self._client, name)
+
+
+def patched(client):
+    client.bulk = client.bulk
+    return client
+
+
+def patched_transport(client):
+    client.transport.perform_request = client.transport.perform_request
+    return client
+
+
+@pytest.mark.parametrize("wrap", [Wrapper, Proxy, patched, patched_transport])
+def test_a_client_that_sends_in_a_way_of_its_own_is_warned_of(signed, domain, wrap):
+    wrapped = wrap(signed)
+    with pytest.warns(RuntimeWarning, match="give it max_retries=0"):
+        assert helpers.bulk(wrapped, documents(4), chunk_size=2) == (4, [])
+    signed.transport.max_retries = 0
+    first = iter([Fault.reset(executed=True)])
+    domain.faults = lambda request: next(first, None)
+    domain.reset()
+    no_id = [{"_index": "i", "n": 1}]
+    _, [error] = helpers.bulk(wrapped, no_id, raise_on_exception=False, raise_on_error=False)
+    assert (error["index"]["unknown"], domain.verified) == (True, 1)
+
+
+def test_mocks_answer_for_themselves(client):
+    client.transport.max_retries = 0
+    for double in (mock.MagicMock(wraps=client), mock.create_autospec(client), mock.MagicMock(spec=client)):
+        double.transport = client.transport
+        double.bulk.side_effect = client.bulk
+        assert helpers.bulk(double, documents(3), chunk_size=2) == (3, [])
+        assert double.bulk.call_count == 2
+
+
+def test_what_a_subclass_keeps_is_kept(judge):
+    class Client(OpenSearch):
+        sent = 0
+
+        def bulk(self, **kwargs):
+            self.sent += 1
+            return super().bulk(**kwargs)
+
+    with Client(judge.url) as client:
+        assert helpers.bulk(client, documents(5), chunk_size=2) == (5, [])
+        assert client.sent == 3
+
+
+def test_a_class_whose_objects_can_have_no_view(client):
+    class Slotted:
+        __slots__ = ("transport",)
+
+        def bulk(self, **kwargs):
+            return client.bulk(**kwargs)
+
+    slotted = Slotted()
+    slotted.transport = client.transport
+    client.transport.max_retries = 0
+    assert helpers.bulk(slotted, documents(3)) == (3, [])
+
+
+@pytest.mark.parametrize("name", ["bulk", "streaming_bulk", "parallel_bulk"])
+def test_a_client_of_the_other_kind(client, name):
+    async def other():
+        async with AsyncOpenSearch(client.transport.hosts) as async_client:
+            with pytest.raises(TypeError, match="client: a synchronous one is needed"):
+                list(getattr(helpers, name)(async_client, documents(1)))
+
+    asyncio.run(other())
+    if name != "parallel_bulk":
+        with pytest.raises(TypeError, match="client: an asynchronous one is needed"):
+            asyncio.run(run_to_end(getattr(helpers, f"async_{name}")(client, documents(1))))
+
+
+async def run_to_end(started):
+    return await started if inspect.iscoroutine(started) else [result async for result in started]
+
+
+@pytest.mark.parametrize("options", [{"max_chunk_bytes": float("inf")}, {"max_chunk_bytes": 1e7}, {"chunk_size": 1e3}])
+def test_sizes_that_are_floats(client, options):
+    assert helpers.bulk(client, documents(3), **options) == (3, [])
+
+
+@pytest.mark.parametrize("when", ["thread", "atexit", "generator", "parallel"])
+def test_at_the_interpreters_end(domain, judge, when):
+    """What a thread or an exit handler sends then is sent; what a generator left behind is not."""
+    code = f"""
+import atexit, sys, threading, time
+from opensearch_sigv4 import connect, helpers
+from types import SimpleNamespace
+
+access_key, secret_key = {domain.credentials.access_key!r}, {domain.credentials.secret_key!r}
+keys = SimpleNamespace(access_key=access_key, secret_key=secret_key, token=None)
+client = connect({domain.url!r}, region={domain.region!r}, credentials=keys)
+documents = ({{"_index": "i", "n": n}} for n in range(600))
+
+def work():
+    time.sleep(0.3)
+    print(helpers.bulk(client, documents, chunk_size=100))
+
+if {when!r} == "thread":
+    threading.Thread(target=work).start()
+elif {when!r} == "atexit":
+    atexit.register(work)
+else:
+    name = "streaming_bulk" if {when!r} == "generator" else "parallel_bulk"
+    left = getattr(helpers, name)(client, documents, chunk_size=100)
+    next(left)
+"""
+    if when in ("generator", "parallel"):
+        domain.faults = lambda request: Fault.answer(429) if domain.verified > 1 else None
+    started = time.monotonic()
+    ran = run(sys.executable, "-c", code, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+    if when in ("thread", "atexit"):
+        assert ran.stdout == "(600, [])\n"
+        assert judge.executions("n") == dict.fromkeys(range(600), 1)
+    else:
+        assert time.monotonic() - started < 30
+        assert max(judge.executions("n").values()) == 1
+
+
+def test_sniffing_stays_the_clients_own(judge):
+    async def function(client):
+        client.transport.sniffer_timeout = 0.01
+        sniffed = []
+
+        async def sniff_hosts(initial=False):
+            sniffed.append(client.transport.deserializer)
+
+        client.transport.sniff_hosts = sniff_hosts
+        await helpers.async_bulk(client, async_documents(documents(20)), chunk_size=2)
+        return sniffed, client.transport.deserializer
+
+    sniffed, own = run_async(judge, function)
+    assert all(used is own for used in sniffed)
+
+
+def test_a_wrapped_client_has_the_same_results(client):
+    client.transport.max_retries = 0
     results = list(helpers.streaming_bulk(Wrapper(client), documents(3), chunk_size=2))
     assert [(ok, item["index"]["status"]) for ok, item in results] == [(True, 201)] * 3
     assert (
@@ -284,6 +437,7 @@ def test_abandoning_does_not_wait_for_a_retry(signed, domain):
 
 
 def test_one_chunk_needs_no_thread(client):
+    client.transport.max_retries = 0
     seen = []
 
     class Client:
@@ -306,6 +460,7 @@ def test_parallel_results_come_in_order(signed, domain):
 
 def test_parallel_requests_are_in_flight_together(client):
     all_in = threading.Barrier(3, timeout=20)
+    client.transport.max_retries = 0
 
     class Client:
         transport = client.transport
@@ -518,12 +673,8 @@ def test_async_results_are_opensearch_pys(judge, wrap):
 
 def test_async_requests_overlap_with_the_documents(judge):
     async def function(client):
+        client.transport.max_retries = 0
         arrived = asyncio.Event()
-        original = client.transport.perform_request
-
-        async def perform_request(*args, **kwargs):
-            arrived.set()
-            return await original(*args, **kwargs)
 
         async def actions():
             for document in documents(2):
@@ -546,6 +697,7 @@ def test_async_requests_overlap_with_the_documents(judge):
 
 def test_async_closing_waits_and_cancelling_cancels(judge):
     async def function(client):
+        client.transport.max_retries = 0
         release, sent = asyncio.Event(), []
 
         class Client:

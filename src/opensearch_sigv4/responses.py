@@ -21,7 +21,7 @@ _GATEWAY_STATUSES: Final = frozenset({502, 503, 504})
 _MAX_CAUSES: Final = 10
 
 _THROTTLED_TEXT: Final = re.compile("request throttled", re.IGNORECASE)
-_SIZE_TEXT: Final = re.compile(r"exceeded ([0-9]+) bytes")
+_SIZE_TEXT: Final = re.compile(r"exceeded ([1-9][0-9]{0,15}) bytes")
 
 
 class Meaning(Enum):

@@ -1289,8 +1289,12 @@ cdef Py_ssize_t _put_line(bytearray body, Py_ssize_t size, const char *line, Py_
     return needed
 
 
-def take_plain(documents, dumps, Py_ssize_t chunk_size, Py_ssize_t max_bytes, bytearray body, list ends, list data):
+def take_plain(
+    documents, dumps, Py_ssize_t chunk_size, Py_ssize_t max_bytes, bytearray body not None, list ends not None, list data
+):
     cdef Py_ssize_t size = ends[len(ends) - 1] if ends else 0
+    if size < 0:
+        raise ValueError("ends: negative")
     cdef Py_ssize_t count = len(ends)
     cdef Py_ssize_t end
     cdef ActionLine action

@@ -44,7 +44,7 @@ async def async_bulk(
     given = _STREAMING_BULK.bind(client, actions, *args, ignore_status=ignore_status, **kwargs)
     given.apply_defaults()
     del given.arguments["actions"], given.arguments["yield_ok"]
-    call = call_of(**given.arguments)
+    call = call_of(**given.arguments, is_async=True)
     succeeded = failed = 0
     errors = []
     async for settled in _settled(client, call, actions):
@@ -95,6 +95,7 @@ async def async_streaming_bulk(
         ignore_status=ignore_status,
         retry_unknown=retry_unknown,
         idempotent=idempotent,
+        is_async=True,
     )
     settling = _settled(client, call, actions)
     try:
@@ -177,7 +178,7 @@ async def _send(call: Call, chunk: Chunk, closed: asyncio.Event) -> Settled:
             return end.value  # type: ignore[no-any-return]
         if isinstance(step, Send):
             try:
-                reply = await call.send(step.body)
+                reply = await call.send.awaited(step.body)
             except TransportError as error:
                 reply = naming(error, chunk)
             except Exception as error:

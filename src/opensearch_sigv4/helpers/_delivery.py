@@ -23,6 +23,7 @@ import random
 import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 from opensearchpy.exceptions import SerializationError, TransportError
@@ -30,7 +31,7 @@ from opensearchpy.helpers import BulkIndexError
 
 from .. import core
 from ..responses import RETRIABLE_ITEM_STATUSES, Meaning, meaning_of, size_limit
-from ._documents import Chunk, Pair, is_repeatable, metadata_of
+from ._documents import Chunk, identity_of, is_repeatable, metadata_of
 
 try:
     from orjson import loads as _orjson_loads
@@ -42,6 +43,8 @@ Item = dict[str, Any]
 
 # What an item's status is taken for where the answer has none, as opensearch-py does.
 _NO_STATUS: Final = 500
+# Of an answer that cannot be read, in the exception that says so.
+_MAX_QUOTED: Final = 500
 # On the second attempt these say that the first one, whose answer was lost, was executed.
 _DONE_BEFORE: Final = {("create", 409), ("delete", 404)}
 
@@ -86,7 +89,7 @@ class Policy:
         return delay * random.uniform(0.5, 1)  # noqa: S311 - no secret
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Failure:
     """The outcome of a document whose request got no answer that tells of it."""
 
@@ -98,13 +101,22 @@ class Failure:
     def status(self) -> Any:
         return getattr(self.error, "status_code", "N/A")
 
-    def as_item(self, pair: Pair) -> Item:
+    @cached_property
+    def text(self) -> str:
+        """What the exception says: one text for all documents that have it, which may be many, and it long."""
+        return str(self.error)
+
+    def as_item(self, chunk: Chunk, position: int) -> Item:
         """What opensearch-py's helpers report for such a document, and whether it is unknown."""
         _forget_frames(self.error)
-        op_type, metadata = metadata_of(pair[0])
-        info = {"error": str(self.error), "status": self.status, "exception": self.error}
-        if len(pair) > 1:
-            info["data"] = pair[1]
+        try:
+            op_type, metadata = metadata_of(chunk.action(position))
+        except ValueError:  # whatever a callback returned
+            op_type, metadata = "action", {}
+        info: dict[str, Any] = {"error": self.text, "status": self.status, "exception": self.error}
+        data = chunk.datum(position)
+        if data is not None:
+            info["data"] = data
         if self.unknown:
             info["unknown"] = True
         return {op_type: {**info, **metadata}}
@@ -181,17 +193,17 @@ class Settled:
         errors: list[Item] = []
         exception: Exception | None = None
         for index, outcome in self.outcomes(with_succeeded=yield_ok):
-            pair = self.chunk.pair(index)
             if isinstance(outcome, Failure):
                 if rules.raises_exception(outcome):
                     exception = exception or outcome.error
                     continue
-                ok, item = False, outcome.as_item(pair)
+                ok, item = False, outcome.as_item(self.chunk, index)
             else:
                 ok, item = outcome
             if not ok and rules.refuses(_status(item)):
-                if len(pair) > 1:
-                    _read_item(item)[1]["data"] = pair[1]
+                data = self.chunk.datum(index)
+                if data is not None:
+                    _read_item(item)[1]["data"] = data
                 errors.append(item)
             elif (ok or not errors) and (yield_ok or not ok):
                 yield ok, item
@@ -229,7 +241,9 @@ class _Delivery:
         parts: list[tuple[Sequence[int], int]] = [(range(len(chunk)), 0)]
         while parts:
             positions, attempt = parts.pop()
-            reply = (yield Send(chunk.body_of(positions))) or ""
+            reply = yield Send(chunk.body_of(positions))
+            if reply is None:
+                reply = ""
             can_repeat = attempt < policy.max_retries
             if isinstance(reply, Exception):
                 if can_repeat and len(positions) > 1 and meaning_of(reply) is Meaning.TOO_LARGE:
@@ -240,7 +254,7 @@ class _Delivery:
                 try:
                     count, failed = _read(reply)
                 except ValueError as error:
-                    again = self._unanswered(positions, SerializationError(reply, error), can_repeat)
+                    again = self._unanswered(positions, self._unreadable(positions, reply, error), can_repeat)
                 else:
                     is_first = attempt == 0 and count == len(chunk)
                     if is_first and not any(_needs_care(item, can_repeat) for _, item in failed):
@@ -268,21 +282,55 @@ class _Delivery:
                 continue
             op_type, info = _read_item(item)
             status = info.get("status", _NO_STATUS)
-            if position in self._in_doubt and (op_type, status) in _DONE_BEFORE:
-                self._outcomes[position] = (True, item)
-            elif status in RETRIABLE_ITEM_STATUSES and can_repeat:
-                again.append(position)
-            elif op_type is None:
+            if op_type is None:
                 name = self._chunk.name_of([position])
                 error = TransportError("N/A", f"the answer to {name} of the input is no outcome: {item!r}")
                 self._outcomes[position] = Failure(error, unknown=True)
+            elif self._was_done_before(position, op_type, status):
+                self._outcomes[position] = (True, item)
             else:
-                if position in self._in_doubt and status in RETRIABLE_ITEM_STATUSES:
-                    info["unknown"] = True
                 self._outcomes[position] = (False, item)
+                if status in RETRIABLE_ITEM_STATUSES and can_repeat:
+                    again.append(position)
+                elif position in self._in_doubt:
+                    info["unknown"] = True
         if again:
             self._policy.throttled()
-        return again
+        return self._in_order(again)
+
+    def _was_done_before(self, position: int, op_type: str, status: Any) -> bool:
+        """Whether the answer to a repetition says that the first attempt, whose answer was lost, was executed."""
+        if position not in self._in_doubt or (op_type, status) not in _DONE_BEFORE:
+            return False
+        # Of two that create one document, the second is refused in any case.
+        return self._identities.index(self._identities[position]) == position
+
+    def _in_order(self, again: list[int]) -> list[int]:
+        """Those to be sent again, but for one after which another of the same id was executed, or may have been.
+
+        To repeat it would undo the later one; it keeps the outcome that it has.
+        """
+        if not again:
+            return again
+        waiting = set(again)
+        latest: dict[Any, int] = {}
+        for position, outcome in self._outcomes.items():
+            is_executed = outcome.unknown if isinstance(outcome, Failure) else outcome[0]
+            if position not in waiting and is_executed:
+                identity = self._identities[position]
+                latest[identity] = max(position, latest.get(identity, -1))
+        latest.pop(None, None)
+        return [position for position in again if latest.get(self._identities[position], -1) < position]
+
+    @cached_property
+    def _identities(self) -> list[Any]:
+        """What tells the chunk's documents from each other, None for those without an id. Only faults ask for it."""
+        return [identity_of(self._chunk.action(position)) for position in range(len(self._chunk))]
+
+    def _unreadable(self, positions: Sequence[int], answer: Answer, error: ValueError) -> SerializationError:
+        """opensearch-py's exception for an answer that is no JSON, with no more than the beginning of it."""
+        name = self._chunk.name_of(positions)
+        return SerializationError(str(answer)[:_MAX_QUOTED], ValueError(f"the answer to {name} of the input: {error}"))
 
     def _unanswered(self, positions: Sequence[int], error: Exception, can_repeat: bool) -> list[int]:
         """Note the outcomes where no answer tells them, and return the positions to be sent again."""
@@ -293,14 +341,15 @@ class _Delivery:
         if meaning is Meaning.UNKNOWN:
             self._in_doubt.update(positions)
             if can_repeat:
-                again = [p for p in positions if self._policy.retry_unknown or is_repeatable(self._chunk.pair(p)[0])]
+                again = [p for p in positions if self._policy.retry_unknown or is_repeatable(self._chunk.action(p))]
         elif can_repeat and meaning in (Meaning.THROTTLED, Meaning.UNREACHED):
             again = list(positions)
         # With nothing to be repeated this is opensearch-py's exception, whatever its status.
-        refused = meaning is Meaning.TOO_LARGE and self._policy.max_retries > 0
-        for position in set(positions).difference(again):
-            self._outcomes[position] = Failure(error, unknown=position in self._in_doubt, is_refusal=refused)
-        return again
+        is_refusal = meaning is Meaning.TOO_LARGE and self._policy.max_retries > 0
+        failures = {unknown: Failure(error, unknown, is_refusal) for unknown in (False, True)}
+        for position in positions:
+            self._outcomes[position] = failures[position in self._in_doubt]
+        return self._in_order(again)
 
     def _split(self, positions: Sequence[int], error: Exception) -> list[Sequence[int]]:
         """Cut what was too large into parts within the limit that the domain names, else into halves."""

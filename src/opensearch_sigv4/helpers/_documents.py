@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from opensearchpy.exceptions import SerializationError
@@ -19,9 +19,7 @@ try:
 except ModuleNotFoundError:
     _orjson_dumps = None  # type: ignore[assignment]
 
-#: (action, data), or (action,) where there is no data line: what `expand_action` made of one document.
-Pair = tuple[Any, ...]
-
+_ORIGINAL_DUMPS: Final = JSONSerializer.dumps
 # An action with an id and nothing beside these has the same result however often it is executed.
 _REPEATABLE_METADATA: Final = frozenset({"_id", "_index", "_type", "routing", "pipeline", "require_alias"})
 
@@ -34,32 +32,25 @@ class Chunk:
         body: the request's body.
         ends: for each document, where its lines end in the body.
         data: for each document its data as they came from the callback, None for a delete; or None itself.
-        actions: by position, the actions that are not what their lines say when they are read.
     """
 
-    __slots__ = ("actions", "body", "data", "ends", "first")
+    __slots__ = ("body", "data", "ends", "first")
 
-    def __init__(
-        self,
-        first: int,
-        body: bytes,
-        ends: Sequence[int],
-        data: Sequence[Any] | None = None,
-        actions: Mapping[int, Any] | None = None,
-    ) -> None:
-        self.first, self.body, self.ends, self.data, self.actions = first, body, ends, data, actions or {}
+    def __init__(self, first: int, body: bytes, ends: Sequence[int], data: Sequence[Any] | None = None) -> None:
+        self.first, self.body, self.ends, self.data = first, body, ends, data
 
     def __len__(self) -> int:
         return len(self.ends)
 
-    def pair(self, position: int) -> Pair:
-        """A document's action and data as they came from the callback; its data's line where those were not kept."""
-        action = self.actions.get(position)
-        line, _, raw = self.lines(position).removesuffix(b"\n").partition(b"\n")
-        if action is None:
-            action = json.loads(line)
-        data = (raw or None) if self.data is None else self.data[position]
-        return (action,) if data is None else (action, data)
+    def action(self, position: int) -> bytes:
+        """A document's action, as it is sent."""
+        return self.lines(position).partition(b"\n")[0]
+
+    def datum(self, position: int) -> Any:
+        """A document's data as they came from the callback, or their line if they were not kept; None for a delete."""
+        if self.data is not None:
+            return self.data[position]
+        return self.lines(position).removesuffix(b"\n").partition(b"\n")[2] or None
 
     def lines(self, position: int) -> bytes:
         """A document's lines in the body."""
@@ -111,7 +102,7 @@ class Chunker:
         self._next_id = time_ordered_ids() if add_ids else None
         self._keep = keep
         # For a document its lines and data are kept, and no container of them: a collection would have to visit each.
-        self._has_orjson = _orjson_dumps is not None and type(serializer) is JSONSerializer
+        self._has_orjson = _orjson_dumps is not None and is_opensearch_pys(serializer)
         self._is_usual = self._has_orjson and expand is expand_action and not add_ids
         self._first = 0
         self._body = bytearray()  # of all chunks, one after the other: it is written where it was written before
@@ -120,7 +111,6 @@ class Chunker:
     def _start(self) -> None:
         self._ends: list[int] = []
         self._data: list[Any] | None = [] if self._keep else None
-        self._actions: dict[int, Any] = {}
 
     def fill(self, documents: Iterator[Any]) -> Chunk | None:
         """Take documents until a chunk is full, and return it; None when there are no more.
@@ -133,14 +123,11 @@ class Chunker:
             if taken is None:
                 return self._cut() if len(self._ends) == self._chunk_size else None
             document, text, data = taken
-            action = None
             if text is None:
-                text, action, data = self._prepared(document)
+                text, data = self._prepared(document)
             full = None
             if self._ends and self._ends[-1] + len(text) > self.max_chunk_bytes:
                 full = self._cut()
-            if action is not None:
-                self._actions[len(self._ends)] = action
             size = self._ends[-1] if self._ends else 0
             self._body[size : size + len(text)] = text
             self._ends.append(size + len(text))
@@ -166,8 +153,8 @@ class Chunker:
             return document, None, None
         return None
 
-    def _prepared(self, document: Any) -> tuple[bytes, Any, Any]:
-        """A document's lines, its action if that cannot be read from them, and its data."""
+    def _prepared(self, document: Any) -> tuple[bytes, Any]:
+        """A document's lines and data."""
         try:
             if type(document) is dict and self._expand is expand_action:
                 action, data = core.expand_action(document)
@@ -176,10 +163,8 @@ class Chunker:
             if self._next_id is not None:
                 action = _with_id(action, self._next_id)
             line = self._encode_plain(action)
-            is_readable = line is not None
             if line is None:
                 line = self._encode(action)
-                is_readable = isinstance(action, (str, bytes))
             if data is None:
                 text = line + b"\n"
             else:
@@ -196,14 +181,14 @@ class Chunker:
             else:
                 error.add_note(named)
             raise
-        return text, None if is_readable else action, data
+        return text, data
 
     def _encode_plain(self, value: Any) -> bytes | None:
         return core.encode_plain(value, _orjson_dumps) if self._has_orjson and _orjson_dumps is not None else None
 
     def _cut(self) -> Chunk:
         with memoryview(self._body) as body, body[: self._ends[-1]] as used:
-            chunk = Chunk(self._first, bytes(used), self._ends, self._data, self._actions)
+            chunk = Chunk(self._first, bytes(used), self._ends, self._data)
         self._first += len(chunk)
         self._start()
         return chunk
@@ -216,13 +201,22 @@ class Chunker:
         return f"{named}; nothing from document {self._first + 1} on was sent"
 
 
+def is_opensearch_pys(serializer: Any) -> bool:
+    """Whether a serializer is exactly opensearch-py's JSONSerializer, with its own `dumps`."""
+    return (
+        type(serializer) is JSONSerializer
+        and JSONSerializer.dumps is _ORIGINAL_DUMPS
+        and "dumps" not in getattr(serializer, "__dict__", ())
+    )
+
+
 def encoder(serializer: Any) -> Callable[[Any], bytes]:
     """The function that makes bytes of an action or document as `serializer.dumps` would.
 
     Where the serializer is exactly opensearch-py's JSONSerializer, a NaN or infinity raises SerializationError (theirs
     writes one that is no JSON).
     """
-    if type(serializer) is not JSONSerializer:
+    if not is_opensearch_pys(serializer):
         return lambda data: _to_bytes(serializer.dumps(data))
 
     def encode(data: Any) -> bytes:
@@ -256,29 +250,49 @@ def _one_line(raw: bytes) -> bytes:
     return raw
 
 
-def metadata_of(action: Any) -> tuple[str, dict[str, Any]]:
-    """An action's type and metadata: `("index", {"_index": "logs"})`. `action` may be JSON text."""
-    if isinstance(action, (str, bytes)):
-        action = json.loads(action)
-    [(op_type, metadata)] = action.items()
-    return op_type, metadata
+def metadata_of(action: str | bytes) -> tuple[str, dict[str, Any]]:
+    """An action's type and metadata, from its JSON: `("index", {"_index": "logs"})`.
+
+    Raises:
+        ValueError: it is no action.
+    """
+    parsed = json.loads(action)
+    if isinstance(parsed, dict) and len(parsed) == 1:
+        [(op_type, metadata)] = parsed.items()
+        if isinstance(metadata, dict):
+            return op_type, metadata
+    raise ValueError("not an action")
 
 
-def is_repeatable(action: Any) -> bool:
+def identity_of(action: str | bytes) -> tuple[Any, ...] | None:
+    """What tells the document of an action from others; None without an id."""
+    try:
+        _, metadata = metadata_of(action)
+    except ValueError:
+        return None
+    document_id = metadata.get("_id")
+    return (
+        None if document_id is None else (str(metadata.get("_index")), str(document_id), str(metadata.get("routing")))
+    )
+
+
+def is_repeatable(action: str | bytes) -> bool:
     """Whether an action may be executed twice: index, create or delete of one id, without a condition."""
     try:
         op_type, metadata = metadata_of(action)
-        return (
-            op_type in ("index", "create", "delete")
-            and metadata.get("_id") is not None
-            and metadata.keys() <= _REPEATABLE_METADATA
-        )
-    except (AttributeError, TypeError, ValueError):  # whatever a callback may return
+    except ValueError:
         return False
+    return (
+        op_type in ("index", "create", "delete")
+        and metadata.get("_id") is not None
+        and metadata.keys() <= _REPEATABLE_METADATA
+    )
 
 
 def _with_id(action: Any, next_id: Callable[[], str]) -> Any:
-    op_type, metadata = metadata_of(action)
+    if isinstance(action, (str, bytes)):
+        action = json.loads(action)
+    [(op_type, metadata)] = action.items()
     if op_type in ("index", "create") and metadata.get("_id") is None:
         return {op_type: {**metadata, "_id": next_id()}}
     return action

@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from typing import Any, Final
+from weakref import WeakSet
 
 from opensearchpy.exceptions import TransportError
 from opensearchpy.helpers import expand_action
@@ -210,7 +211,10 @@ def parallel_bulk(
 
 
 class Sender:
-    """Sends chunks, in threads of its own or in the caller's, until it is closed."""
+    """Sends chunks, in threads of its own or in the caller's, until it is closed.
+
+    At the interpreter's end no thread can be started or asked any more: the caller's sends then.
+    """
 
     def __init__(self, call: Call, thread_count: int = 1) -> None:
         self._call = call
@@ -218,13 +222,20 @@ class Sender:
         self._threads: ThreadPoolExecutor | None = None
         self._closed = threading.Event()
         self._gate = Gate(thread_count)
+        if threading.current_thread() is threading.main_thread():
+            _main_threads.add(self)
         call.policy.throttled = self._gate.throttled
 
     def submit(self, chunk: Chunk) -> Future[Settled]:
         """Send a chunk in a thread."""
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self._thread_count, thread_name_prefix="opensearch-sigv4-bulk")
-        return self._threads.submit(contextvars.copy_context().run, self.send, chunk)
+        try:
+            return self._threads.submit(contextvars.copy_context().run, self.send, chunk)
+        except RuntimeError:  # the interpreter is ending
+            future: Future[Settled] = Future()
+            future.set_result(self.send(chunk))
+            return future
 
     @property
     def is_idle(self) -> bool:
@@ -255,6 +266,7 @@ class Sender:
             compression.forget()
 
     def reply_to(self, body: bytes, chunk: Chunk) -> Reply:
+        """Send a body once, when there is room for it; what came back, or the failure of the request."""
         with self._gate:
             if self._closed.is_set():
                 raise _Closed
@@ -267,11 +279,30 @@ class Sender:
         self._gate.passed()
         return reply
 
+    def stop(self) -> None:
+        """Send nothing more."""
+        self._closed.set()
+
     def close(self) -> None:
         """Send nothing more, and wait for the requests in flight."""
-        self._closed.set()
+        self.stop()
         if self._threads is not None:
             self._threads.shutdown(cancel_futures=True)
+
+
+# The senders of the main thread. When that has ended, nobody asks a generator of it that was left open any more: its
+# threads, for which the interpreter waits, must not go on. Python calls this before it waits for them, and has no
+# public way to be asked for it (`atexit` is after it).
+_main_threads: Final[WeakSet[Sender]] = WeakSet()
+
+
+def _stop_all() -> None:
+    for sender in list(_main_threads):
+        sender.stop()
+
+
+if hasattr(threading, "_register_atexit"):
+    threading._register_atexit(_stop_all)
 
 
 class _Closed(Exception):  # noqa: N818 - nobody sees it: the helper that waited for the chunk has ended
