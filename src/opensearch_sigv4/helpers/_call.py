@@ -12,6 +12,8 @@ from inspect import iscoroutinefunction
 from types import new_class
 from typing import Any, Final, TypeVar
 
+from opensearchpy import Transport
+
 from ..endpoint import parse_host
 from ._delivery import Policy, Rules
 from ._documents import Chunk, Chunker
@@ -76,7 +78,8 @@ def call_of(
     Raises:
         TypeError: a client of the other kind: `is_async` says which one is needed.
     """
-    if iscoroutinefunction(getattr(client.transport, "perform_request", None)) != is_async:
+    is_asyncs = iscoroutinefunction(getattr(type(client.transport), "perform_request", None))
+    if is_asyncs != is_async and isinstance(client.transport, Transport):
         raise TypeError(f"client: {'an asynchronous' if is_async else 'a synchronous'} one is needed")
     if not isinstance(ignore_status, (list, tuple)):
         ignore_status = (ignore_status,)
