@@ -6,7 +6,9 @@ from importlib.metadata import Distribution, distributions
 from typing import Any
 
 import click
-from opensearchpy import NotFoundError, OpenSearch, helpers
+from opensearchpy import NotFoundError, OpenSearch
+
+from .. import helpers
 
 MAX_DOCSTRING_FILES = 1000
 QUESTIONS = ("sign requests", "http client", "parse", "json")

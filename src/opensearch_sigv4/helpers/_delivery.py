@@ -190,6 +190,11 @@ class Settled:
             TransportError: what the request of a document raised, once the chunk's other documents were yielded.
             BulkIndexError: its `errors` hold the documents that failed.
         """
+        if self._outcomes is None and not self._failed:  # what usually happens
+            if yield_ok:
+                for item in _items(self._answer):
+                    yield True, item
+            return
         errors: list[Item] = []
         exception: Exception | None = None
         for index, outcome in self.outcomes(with_succeeded=yield_ok):
