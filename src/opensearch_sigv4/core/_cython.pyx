@@ -1290,7 +1290,8 @@ cdef Py_ssize_t _put_line(bytearray body, Py_ssize_t size, const char *line, Py_
 
 
 def take_plain(
-    documents, dumps, Py_ssize_t chunk_size, Py_ssize_t max_bytes, bytearray body not None, list ends not None, list data
+    documents, dumps, Py_ssize_t chunk_size, Py_ssize_t max_bytes, bytearray body not None, list ends not None,
+    list data not None
 ):
     cdef Py_ssize_t size = ends[len(ends) - 1] if ends else 0
     if size < 0:
@@ -1339,8 +1340,7 @@ def take_plain(
             return document, bytes(body[size:end]), document_data
         size = end
         ends.append(size)
-        if data is not None:
-            data.append(document_data)
+        data.append(document_data)
         count += 1
         if count >= chunk_size:
             break

@@ -46,7 +46,7 @@ def take_plain(
     max_bytes: int,
     body: bytearray,
     ends: list[int],
-    data: list[Any] | None,
+    data: list[Any],
 ) -> tuple[Any, bytes | None, Any] | None:
     """Take documents, and make lines of them, for as long as they are plain and there is room.
 
@@ -59,7 +59,7 @@ def take_plain(
         max_bytes: for how many bytes.
         body: receives each document's lines, from the last of `ends` on; what stands there is overwritten.
         ends: receives where they end.
-        data: receives each document's data, None for a delete; or is None itself.
+        data: receives each document's data, None for a delete.
 
     Returns:
         None when there are no more, or no room by `chunk_size`; else the first document that was taken and not kept,
@@ -78,8 +78,7 @@ def take_plain(
         body[size : size + len(text)] = text
         size += len(text)
         ends.append(size)
-        if data is not None:
-            data.append(document_data)
+        data.append(document_data)
         if len(ends) >= chunk_size:
             break
     return None

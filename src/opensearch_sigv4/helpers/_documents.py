@@ -79,9 +79,8 @@ class Chunker:
         chunk_size: documents in one chunk, at most.
         max_chunk_bytes: bytes in one chunk, at most; a single document may be larger.
         serializer: the client's.
-        expand: `(document) -> (action, data)`; opensearch-py's `expand_action` is replaced by `expand`.
+        expand: `(document) -> (action, data)`; where it is opensearch-py's, the core's equivalent runs.
         add_ids: give an id to each document to be indexed or created that has none.
-        keep: let the chunks hold each document's action and data; without it they hold the body only.
     """
 
     def __init__(
@@ -91,7 +90,6 @@ class Chunker:
         serializer: Any,
         expand: Callable[[Any], tuple[Any, Any]] = expand_action,
         add_ids: bool = False,
-        keep: bool = True,
     ) -> None:
         if chunk_size < 1 or max_chunk_bytes < 1:
             raise ValueError("chunk_size and max_chunk_bytes: at least 1")
@@ -100,7 +98,6 @@ class Chunker:
         self._encode = encoder(serializer)
         self._expand = expand
         self._next_id = time_ordered_ids() if add_ids else None
-        self._keep = keep
         # For a document its lines and data are kept, and no container of them: a collection would have to visit each.
         self._has_orjson = _orjson_dumps is not None and is_opensearch_pys(serializer)
         self._is_usual = self._has_orjson and expand is expand_action and not add_ids
@@ -110,7 +107,7 @@ class Chunker:
 
     def _start(self) -> None:
         self._ends: list[int] = []
-        self._data: list[Any] | None = [] if self._keep else None
+        self._data: list[Any] = []
 
     def fill(self, documents: Iterator[Any]) -> Chunk | None:
         """Take documents until a chunk is full, and return it; None when there are no more.
@@ -131,8 +128,7 @@ class Chunker:
             size = self._ends[-1] if self._ends else 0
             self._body[size : size + len(text)] = text
             self._ends.append(size + len(text))
-            if self._data is not None:
-                self._data.append(data)
+            self._data.append(data)
             if full is not None:
                 return full
             if len(self._ends) == self._chunk_size:
