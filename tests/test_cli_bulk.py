@@ -493,7 +493,7 @@ def test_what_fails_every_request_ends_the_run(domain, judge, tmp_path):
     requests = iter(range(1000))
     domain.faults = lambda _: Fault.answer(403, "not allowed") if next(requests) >= 2 else None
     result = bulk(domain, file, "--index", "n", "--failed", failed, "--threads", 2, "--chunk-mb", 0.02)
-    assert re.search(rb"stopped: AuthorizationException.*; no answer from .*a.ndjson:\d+ on", result.stderr)
+    assert re.search(rb"stopped: Auth.*; nothing of the request that begins at .*a.ndjson:\d+ is in", result.stderr)
     assert result.returncode == 1
     assert result.told["stopped"].startswith("AuthorizationException")
     assert result.counts == {"indexed": sum(judge.held("n").values())}
@@ -770,6 +770,79 @@ def test_elsewhere_it_says_a_line_now_and_then(domain, tmp_path):
     )
     assert re.search(r"^[\d,]+ documents, [\d.]+ MB/s, 0 errors, \d+ %, 0:00:\d\d left$", result.stderr, re.MULTILINE)
     assert result.stdout == "3,000 indexed, 0 refused, 0 malformed, 0 unknown\n"
+
+
+def test_a_resumed_run_knows_where_its_failed_file_ends(domain, judge, tmp_path):
+    """What a stopped run had written behind the checkpoint is gone, and the next one counts from there."""
+    source, failed, checkpoint = tmp_path / "a.ndjson", tmp_path / "failed", tmp_path / "checkpoint"
+    source.write_bytes(ndjson(numbered(400)))
+    options = ("--index", "n", "--chunk-mb", "0.005", "--threads", "2", "--failed", failed, "--checkpoint", checkpoint)
+
+    def first(request):
+        if b'"n": 0,' in request.body:
+            return Fault.answer(403, "no permissions")
+        return Fault.documents(lambda action: 400)
+
+    domain.faults = first
+    assert bulk(domain, source, *options).returncode == 1
+    seen = []
+    domain.faults = lambda request: seen.append(1) or (Fault.answer(403, "no permissions") if len(seen) > 1 else None)
+    assert bulk(domain, source, *options).returncode == 1
+    assert failed.stat().st_size == json.loads(checkpoint.read_bytes())["failed_bytes"] == 0
+    domain.faults = None
+    last = bulk(domain, source, *options)
+    assert last.returncode == 0, last.stderr
+    assert judge.held("n") == dict.fromkeys(range(400), 1)
+
+
+TWICE = (b'{"index":{"_id":"8","_id":"9"}}', b'{"index":{},"index":{}}', b'{"index":{"_i\\u0064":"8","_id":"9"}}')
+
+
+@pytest.mark.parametrize("line", TWICE)
+def test_a_name_twice_in_an_action_does_not_spoil_its_request(domain, judge, tmp_path, line):
+    file = tmp_path / "a.bulk"
+    file.write_bytes(b'{"index":{"_id":"a:b"}}\n{"n":1}\n' + line + b'\n{"n":2}\n{"index":{}}\n{"n":3}\n')
+    ended = bulk(domain, file, "--index", "n")
+    assert ended.counts == {"indexed": 2, "malformed": 1}
+    assert b"a.bulk:3: an action with a name that is there twice" in ended.stderr
+    assert judge.held("n") == {1: 1, 3: 1}
+
+
+@pytest.mark.parametrize("option", ["--index", "--id-field", "--routing-field"])
+def test_an_option_that_is_empty_is_no_option(domain, tmp_path, option):
+    file = tmp_path / "a.ndjson"
+    file.write_bytes(b'{"n":1}\n')
+    ended = bulk(domain, file, "--index", "n", option, "")
+    assert ended.returncode == 2
+    assert f"{option} is empty".encode() in ended.stderr
+
+
+def test_one_thread_sends_nothing_before_the_last_request_is_settled(domain, judge, tmp_path):
+    file = tmp_path / "a.ndjson"
+    file.write_bytes(ndjson(numbered(400)))
+    domain.faults = lambda request: Fault.answer(403, "no permissions") if b'"n": 150,' in request.body else None
+    ended = bulk(domain, file, "--index", "n", "--chunk-mb", "0.005", "--threads", "1")
+    assert ended.returncode == 1
+    assert max(judge.held("n")) < 150
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="/dev/full is Linux")
+def test_a_failed_file_that_cannot_be_written_ends_the_run_with_the_true_counts(domain, judge, tmp_path):
+    file = tmp_path / "a.ndjson"
+    file.write_bytes(b'{"n":1}\nno JSON\n{"n":2}\n')
+    ended = bulk(domain, file, "--index", "n", "--failed", "/dev/full")
+    assert ended.returncode == 1
+    assert ended.told["stopped"] == "/dev/full cannot be written: No space left on device"
+    assert ended.counts.get("indexed", 0) == judge.held("n").total()
+
+
+def test_what_cannot_be_read_is_in_the_json(domain, tmp_path):
+    file = tmp_path / "a.ndjson.gz"
+    file.write_bytes(gzip.compress(ndjson(numbered(4000)))[:-20])
+    ended = bulk(domain, file, "--index", "n")
+    assert ended.returncode == 1
+    assert len(ended.told["unreadable"]) == 1
+    assert "a.ndjson.gz: " in ended.told["unreadable"][0]
 
 
 # Linux counts for a process what its parent held when it was started: so a small one in between starts it.

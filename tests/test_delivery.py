@@ -339,6 +339,12 @@ def test_every_document_has_one_outcome_whatever_comes(data):
     assert len(outcomes(run(chunk, replies, all_replies=False, retry_unknown=data.draw(st.booleans()))[0])) == count
 
 
+def tls_error(reason):
+    error = ssl.SSLError(1, reason)
+    error.reason = reason
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "meaning"),
     [
@@ -358,7 +364,9 @@ def test_every_document_has_one_outcome_whatever_comes(data):
             Meaning.UNREACHED,
         ),
         (OpenSearchConnectionError("N/A", "x", OSError(MaxRetryError(None, "/", ProtocolError()))), Meaning.UNKNOWN),
-        (SSLError("N/A", "x", OSError(ssl.SSLCertVerificationError())), Meaning.REFUSED),
+        (SSLError("N/A", "x", OSError(tls_error("CERTIFICATE_VERIFY_FAILED"))), Meaning.REFUSED),
+        (SSLError("N/A", "x", OSError(tls_error("WRONG_VERSION_NUMBER"))), Meaning.REFUSED),
+        (SSLError("N/A", "x", OSError(tls_error("DECRYPTION_FAILED_OR_BAD_RECORD_MAC"))), Meaning.UNKNOWN),
         (SSLError("N/A", "x", OSError(ssl.SSLEOFError())), Meaning.UNKNOWN),
         (OpenSearchConnectionError("N/A", "x", ValueError()), Meaning.UNKNOWN),
         (ValueError(), Meaning.UNKNOWN),

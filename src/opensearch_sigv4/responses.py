@@ -20,6 +20,13 @@ RETRIABLE_ITEM_STATUSES: Final = THROTTLED_STATUSES | {503}
 _GATEWAY_STATUSES: Final = frozenset({502, 503, 504})
 _MAX_CAUSES: Final = 10
 
+# Why a TLS handshake fails, which comes before any request, and would fail again. Others come at any time.
+_HANDSHAKE_REASONS: Final = frozenset(
+    [
+        *("CERTIFICATE_VERIFY_FAILED", "HTTP_REQUEST", "NO_PROTOCOLS_AVAILABLE", "SSLV3_ALERT_HANDSHAKE_FAILURE"),
+        *("TLSV1_ALERT_PROTOCOL_VERSION", "UNSUPPORTED_PROTOCOL", "WRONG_VERSION_NUMBER"),
+    ]
+)
 _THROTTLED_TEXT: Final = re.compile("request throttled", re.IGNORECASE)
 _SIZE_TEXT: Final = re.compile(r"exceeded ([1-9][0-9]{0,15}) bytes")
 
@@ -60,7 +67,7 @@ def meaning_of(error: Exception) -> Meaning:
         return Meaning.UNKNOWN
     if isinstance(error, OpenSearchConnectionError):
         for cause in _causes(error):
-            if isinstance(cause, ssl.SSLCertVerificationError):
+            if isinstance(cause, ssl.SSLError) and getattr(cause, "reason", None) in _HANDSHAKE_REASONS:
                 return Meaning.REFUSED
             if isinstance(cause, _never_connected()):
                 return Meaning.UNREACHED

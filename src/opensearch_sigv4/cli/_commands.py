@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -74,7 +75,9 @@ def _errors_in_one_line() -> Iterator[None]:
         yield
     except InputError as error:
         raise _NothingTried(str(error)) from error
-    except (OpenSearchException, BotoCoreError, ImportError, ValueError, OSError) as error:
+    except (ImportError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+    except (OpenSearchException, BotoCoreError, OSError) as error:
         raise click.ClickException(described(error)) from error
 
 
@@ -106,7 +109,7 @@ def _errors_in_one_line() -> Iterator[None]:
     help="Mebibytes in a request, at most, before compression; never more than 10,000 documents.",
 )
 @click.option("--compress", is_flag=True, help="Send gzip.")
-@click.option("--failed", metavar="FILE", help="Write what is not in to this file, with the reasons.")
+@click.option("--failed", metavar="FILE", help="Write what was refused, or is unknown, to this file, with the reasons.")
 @click.option("--checkpoint", metavar="FILE", help="Note there what is done; the same command then goes on from there.")
 @click.option(
     "--no-ids",
@@ -120,7 +123,7 @@ def _errors_in_one_line() -> Iterator[None]:
     "as_json",
     is_flag=True,
     help="End with one line of JSON: indexed, refused, malformed, unknown, statuses, bytes, seconds, complete, "
-    "stopped, verified. No progress is shown.",
+    "stopped, unreadable, verified. No progress is shown.",
 )
 def bulk(
     files: tuple[str, ...],
@@ -152,8 +155,8 @@ def bulk(
     only for now is sent again. Where an answer was lost, documents with an id are sent again, and others may or may
     not be in. What makes every request fail ends the run. With one thread documents go in their order.
 
-    --failed: each document that is not in stands there as an action line and the document, after a line
-    {"failed": {...}} that tells why. This command skips those lines, so the file can be fed as it is; without them,
+    --failed: each document that was refused or is unknown stands there as an action line and the document, after a
+    line {"failed": {...}} that tells why. This command skips those lines, so the file can be fed as it is; without them,
     grep -v '^{"failed"', it is the body of a _bulk request. Malformed lines are within their "failed" line, as text.
 
     --checkpoint: after whatever ended the run, the same command goes on where it was, and no document is lost or in
@@ -164,6 +167,11 @@ def bulk(
 
     The exit status is 0 when every document is in, 1 when not, 2 when nothing was tried, 130 after Ctrl-C.
     """
+    for name, value in (("--index", index), ("--id-field", id_field), ("--routing-field", routing_field)):
+        if value == "":
+            raise click.UsageError(f"{name} is empty")
+    if math.isnan(chunk_mb):
+        raise click.UsageError("--chunk-mb is no number")
     if url is None and checkpoint is not None:
         raise click.UsageError("--checkpoint needs --url: a LocalDomain forgets what it had")
     options = bulk_command.Options(
@@ -203,6 +211,7 @@ def bulk(
             "seconds": round(outcome.seconds, 3),
             "complete": outcome.complete,
             "stopped": outcome.stopped,
+            "unreadable": outcome.unreadable,
             "verified": verified,
         }
         click.echo(json.dumps(told))

@@ -271,6 +271,8 @@ class Stream:
         self._file = file
         try:
             if file.path is None:
+                if sys.stdin is None:
+                    raise InputError(f"{file.name}: it is closed")
                 self._raw: IO[bytes] = os.fdopen(os.dup(sys.stdin.fileno()), "rb", buffering=0)
             else:
                 self._raw = open(file.path, "rb", buffering=0)  # noqa: SIM115 - closed by __exit__
@@ -543,8 +545,18 @@ def _action(line: bytes) -> tuple[str, dict[str, Any]]:
     if len(action) == 1:
         [(name, metadata)] = action.items()
         if (name in _ACTIONS or name == FAILED_KEY) and isinstance(metadata, dict):
+            # Every name has a colon behind it: with as many as there are names none can be there twice.
+            if name in _ACTIONS and line.count(b":") != 1 + len(metadata):
+                json.loads(line, object_pairs_hook=_no_duplicates)
             return name, metadata
     raise Unfit("no action line: one of index, create, update or delete is needed")
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise Unfit("an action with a name that is there twice")
+    return fields
 
 
 def _checked_action(action: bytes, name: str, metadata: dict[str, Any], shape: Shape, file: File, start: int) -> bytes:
@@ -810,7 +822,9 @@ def _read_csv(file: File, stream: Stream, place: Place, shape: Shape) -> Iterato
         names = next(csv.reader(lines(), strict=True), [])
     except csv.Error as error:
         raise InputError(f"line 1: no header of CSV: {error}") from error
-    if wrong := {name for name in names if names.count(name) > 1 or not name}:
+    if "" in names:
+        raise InputError(f"line 1: column {names.index('') + 1} has no name (pandas: to_csv(index=False))")
+    if wrong := {name for name in names if names.count(name) > 1}:
         raise InputError(f"line 1: a header has each name once: {', '.join(map(repr, sorted(wrong)))}")
     if place.offset:
         stream.skip(place.offset - end.offset)

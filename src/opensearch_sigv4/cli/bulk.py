@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from types import FrameType
 from typing import IO, Any, Final
@@ -59,7 +59,7 @@ from ._reading import (
 #: Documents in a request: a limit for what the answer takes in memory.
 MAX_CHUNK_DOCUMENTS: Final = 10_000
 MAX_NAMED: Final = 100  # problems that are named one by one; more are counted
-# Requests that are ready when a thread has ended one. All are in memory.
+# Requests that are ready when one of several threads has ended one. All are in memory.
 _READY: Final = 1
 _CHECKPOINT_INTERVAL_S: Final = 1.0
 # As long as nothing was ever heard of the domain, its name is more likely to be wrong than its node to be away.
@@ -100,6 +100,7 @@ class Outcome:
         stopped: why the input was not read to its end; None if it was.
         signal: the one that ended it.
         seconds: that this run took.
+        unreadable: the files that could not be read to their end, with the reason.
     """
 
     tally: Tally
@@ -107,6 +108,7 @@ class Outcome:
     stopped: str | None = None
     signal: int | None = None
     seconds: float = 0.0
+    unreadable: list[str] = field(default_factory=list)
 
 
 class Plan:
@@ -178,6 +180,7 @@ class Plan:
                     raise InputError(f"{path} is shorter than when the checkpoint was written")
                 output = open(path, "ab")  # noqa: SIM115 - closed at the run's end
                 output.truncate(self.state.failed_bytes)
+                output.seek(0, os.SEEK_END)  # it was opened at the end that it had
                 return output
             if size:
                 raise InputError(f"{path} is not empty: feed it again and remove it, or name another one")
@@ -289,6 +292,8 @@ class _Run:
         self._reader = Reader(plan.files, options.shape, self._state.place, MAX_CHUNK_DOCUMENTS)
         self._settled_end = self._state.place
         self._documents = self._named = self._unanswered = 0
+        # One thread sends nothing before it is known what became of the last request.
+        self._max_sent = options.threads + (_READY if options.threads > 1 else 0)
         self._is_reading = False
         self._is_frozen = False  # the checkpoint's place: what comes after it has no outcome, or not a final one
         self._has_gap = False  # documents were left without an outcome, but later ones may have one
@@ -313,17 +318,24 @@ class _Run:
             self._save()
         self._meter.start(outcome.tally)
         with self._signals():
+            is_done = False
             try:
                 self._send_all()
                 is_done = outcome.stopped is None
                 self._state.finished = is_done and not self._is_frozen
+            except OSError as error:  # of --failed or --checkpoint: what follows could not be accounted for
+                self._stop_for(error)
             finally:
                 self._sender.close()
                 self._reader.close()
                 self._meter.stop()
-                self._save()
-                if self._failed is not None:
-                    self._failed.close()
+                try:
+                    self._save()
+                    if self._failed is not None:
+                        self._failed.close()
+                except OSError as error:
+                    is_done = False
+                    self._stop_for(error)
         if is_done:  # a signal came too late
             outcome.stopped = outcome.signal = None
         outcome.seconds = self._meter.seconds
@@ -332,6 +344,8 @@ class _Run:
             outcome.stopped = f"{signal.Signals(outcome.signal).name}; nothing from {self._label(self._settled_end)} on"
         if outcome.stopped is not None:
             self._say(f"stopped: {outcome.stopped}")
+        if outcome.tally.unknown and self._failed is not None and not self._options.shape.add_ids:
+            self._say(f"{self._options.failed}: feeding it again indexes unknown documents without an id a second time")
         if self._checkpoint is not None and not self._state.finished:
             self._say(f"the same command goes on at {self._label(self._state.place)}")
         return outcome
@@ -340,7 +354,7 @@ class _Run:
         sent: deque[_Sent] = deque()
         has_more = True
         while has_more or sent:
-            while has_more and self._outcome.stopped is None and len(sent) < self._options.threads + _READY:
+            while has_more and self._outcome.stopped is None and len(sent) < self._max_sent:
                 portion = self._take()
                 if portion is None:
                     has_more = False
@@ -398,6 +412,7 @@ class _Run:
         self._outcome.tally.add(tally)
         if portion.unreadable:
             self._problem(portion.unreadable)
+            self._outcome.unreadable.append(portion.unreadable)
         if self._failed is not None:
             self._failed.flush()
         if not self._has_gap:
@@ -524,10 +539,17 @@ class _Run:
         """Send nothing more. Without an outcome are the documents of `portion`, if one is given, and those after."""
         if self._outcome.stopped is None:
             if portion is not None:
-                reason += f"; no answer from {_label(*portion.origin_of(0))} on"
+                reason += f"; nothing of the request that begins at {_label(*portion.origin_of(0))} is in"
             self._outcome.stopped = reason
         if portion is not None:
             self._is_frozen = self._has_gap = True
+        self._sender.hurry()
+
+    def _stop_for(self, error: OSError) -> None:
+        self._is_frozen = self._has_gap = True
+        self._state.finished = False
+        files = " or ".join(filter(None, (self._options.failed, self._options.checkpoint)))
+        self._outcome.stopped = f"{files} cannot be written: {error.strerror}"
         self._sender.hurry()
 
     @contextmanager
@@ -538,6 +560,8 @@ class _Run:
                 self._end_at_once()
                 os._exit(128 + number)
             self._outcome.signal = number
+            with suppress(OSError):  # not by a buffered writer, which may be what was interrupted
+                os.write(2, b"stopping: waiting for the requests in flight; the same signal again ends at once\n")
             if self._outcome.stopped is None:
                 self._outcome.stopped = signal.Signals(number).name
             self._sender.hurry()
@@ -568,7 +592,8 @@ class _Run:
             self._say("further ones are counted, not named")
 
     def _say(self, text: str) -> None:
-        click.echo(text, err=True)
+        with suppress(OSError):  # to say something is not what it is about
+            click.echo(text, err=True)
 
 
 def described(error: BaseException) -> str:
