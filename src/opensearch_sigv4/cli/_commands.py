@@ -156,8 +156,8 @@ def bulk(
     not be in. What makes every request fail ends the run. With one thread documents go in their order.
 
     --failed: each document that was refused or is unknown stands there as an action line and the document, after a
-    line {"failed": {...}} that tells why. This command skips those lines, so the file can be fed as it is; without them,
-    grep -v '^{"failed"', it is the body of a _bulk request. Malformed lines are within their "failed" line, as text.
+    line {"failed": {...}} that tells why. This command skips those lines, so the file can be fed as it is; without
+    them, grep -v '^{"failed"', it is the body of a _bulk request. Malformed lines are within their "failed" line.
 
     --checkpoint: after whatever ended the run, the same command goes on where it was, and no document is lost or in
     twice: those without an id get one from their file (path, size, time, beginning) and place. Files that were
