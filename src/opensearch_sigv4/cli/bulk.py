@@ -32,7 +32,7 @@ from ..helpers._call import (
     Call,
     call_of,
 )
-from ..helpers._delivery import Failure, Reply, Send, Settled, deliver
+from ..helpers._delivery import Failure, Reply, Settled
 from ..helpers._documents import Chunk
 from ..helpers._sync import Sender
 from ..responses import RETRIABLE_ITEM_STATUSES, Meaning, meaning_of
@@ -227,22 +227,15 @@ class _Patient(Sender):
             self._policy.max_retries = 0
             self._hurry.set()
 
-    def send(self, chunk: Chunk) -> Settled:
-        steps = deliver(chunk, self._policy)
-        reply: Reply = None
-        while True:
-            try:
-                step = steps.send(reply)
-            except StopIteration as end:
-                return end.value  # type: ignore[no-any-return]
-            if isinstance(step, Send):
-                reply = self.reply_to(step.body, chunk)
-                if not self._is_reached and not _is_unreached(reply):
-                    self._is_reached = True
-                    self._policy.max_retries = 0 if self.is_hurrying else DEFAULT_MAX_RETRIES
-            else:
-                reply = None
-                self._hurry.wait(step.seconds)
+    def reply_to(self, body: bytes, chunk: Chunk) -> Reply:
+        reply = super().reply_to(body, chunk)
+        if not self._is_reached and not _is_unreached(reply):
+            self._is_reached = True
+            self._policy.max_retries = 0 if self.is_hurrying else DEFAULT_MAX_RETRIES
+        return reply
+
+    def wait(self, seconds: float) -> None:
+        self._hurry.wait(seconds)
 
 
 def _is_unreached(reply: Reply) -> bool:

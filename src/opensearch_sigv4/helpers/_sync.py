@@ -260,8 +260,7 @@ class Sender:
                     reply = self.reply_to(step.body, chunk)
                 else:
                     reply = None
-                    if self._closed.wait(step.seconds):
-                        raise _Closed
+                    self.wait(step.seconds)
         finally:
             compression.forget()
 
@@ -278,6 +277,11 @@ class Sender:
                 raise naming(error, chunk)  # noqa: B904 - the same one
         self._gate.passed()
         return reply
+
+    def wait(self, seconds: float) -> None:
+        """Wait before something is sent again."""
+        if self._closed.wait(seconds):
+            raise _Closed
 
     def stop(self) -> None:
         """Send nothing more."""
