@@ -1,10 +1,12 @@
 """`opensearch-sigv4 bulk`: what arrives, told by a judge that shares no code with it, whatever ended the command."""
 
+import bz2
 import contextlib
 import csv
 import gzip
 import io
 import json
+import lzma
 import os
 import random
 import re
@@ -815,6 +817,22 @@ def test_an_option_that_is_empty_is_no_option(domain, tmp_path, option):
     ended = bulk(domain, file, "--index", "n", option, "")
     assert ended.returncode == 2
     assert f"{option} is empty".encode() in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (lzma.compress(b'{"n":1}\n'), "xz is not read"),
+        (bz2.compress(b'{"n":1}\n'), "bzip2 is not read"),
+        ('{"n":1}\n'.encode("utf-16"), "UTF-16 is not read"),
+    ],
+)
+def test_what_is_not_read_is_named(domain, tmp_path, content, message):
+    file = tmp_path / "a.ndjson"
+    file.write_bytes(content)
+    ended = bulk(domain, file, "--index", "n")
+    assert ended.returncode == 2
+    assert f"a.ndjson: {message}".encode() in ended.stderr
 
 
 def test_one_thread_sends_nothing_before_the_last_request_is_settled(domain, judge, tmp_path):

@@ -12,4 +12,6 @@ def main() -> None:
         if missing not in ("click", "rich"):
             raise
         sys.exit(f"opensearch-sigv4: {missing} is missing: pip install 'opensearch-sigv4[cli]'")
+    except KeyboardInterrupt:  # loading takes a moment
+        sys.exit(130)
     cli()

@@ -54,6 +54,13 @@ _HEAD_BYTES: Final = 64 << 10
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 _UTF8_BOM: Final = b"\xef\xbb\xbf"
+_NOT_READ: Final = {
+    b"\xfd7zX": "xz is not read: unpack it",
+    b"BZh": "bzip2 is not read: unpack it",
+    b"PK\x03\x04": "zip is not read: unpack it",
+    b"\xff\xfe": "UTF-16 is not read, UTF-8 is",
+    b"\xfe\xff": "UTF-16 is not read, UTF-8 is",
+}
 _BLANKS: Final = b" \t\r\n"
 
 _ACTIONS: Final = frozenset(("index", "create", "update", "delete"))
@@ -280,6 +287,9 @@ class Stream:
             raise InputError(f"{file.name}: {error.strerror}") from error
         try:
             magic = _read_exactly(self._raw, len(_ZSTD_MAGIC))
+            for start, kind in _NOT_READ.items():
+                if magic.startswith(start):
+                    raise InputError(f"{file.name}: {kind}")
             self._is_plain = not magic.startswith((_GZIP_MAGIC, _ZSTD_MAGIC))
             if file.size is not None:
                 self._raw.seek(0)
