@@ -102,9 +102,10 @@ def streaming_bulk(
     no connection was made, where the domain throttles (429, 402), and documents that it refused with 402, 429 or 503.
     A request that is too large (413) is sent in parts. Where the answer was lost (a reset, a timeout, 502, 503, 504)
     only what may be executed twice is sent again: index, create and delete of an id without a version condition. The
-    others are `unknown`.
+    others are `unknown`. Nothing is sent again behind a later action of the same id in its request.
 
-    :arg client: any `opensearchpy.OpenSearch`. Its transport's own retries are not used here.
+    :arg client: any `opensearchpy.OpenSearch`. Its transport's own retries are not used here; of a wrapper that sends
+        in its own way they are, with a RuntimeWarning, unless it has `max_retries=0`
     :arg actions: the documents, as dicts with `_index`, `_id`, `_op_type` and so on, or as JSON text of one line
     :arg chunk_size: documents in a request (default: 1,000)
     :arg max_chunk_bytes: bytes in a request (default: 5 MiB), never more than the endpoint is known to accept
@@ -128,6 +129,7 @@ def streaming_bulk(
         TransportError: see `raise_on_exception`.
         SerializationError: a document that is no JSON, NaN and infinity included, by its number.
         ValueError: a document given as text of several lines, or a size below 1.
+        TypeError: an asynchronous client.
 
     Thread-safety: as the client's; one generator belongs to one thread at a time.
     """
