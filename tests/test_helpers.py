@@ -741,6 +741,9 @@ def test_async_builds_the_clients_own_pool(judge):
     assert run_async(judge, function) == (1, 3)
 
 
+@pytest.mark.skipif(
+    opensearchpy.__version__ < (3,), reason="opensearch-py 2 calls asynchronous signers with other arguments"
+)
 def test_async_faults(domain, judge):
     async def function(client):
         faults = iter([Fault.answer(429), Fault.reset(executed=True), Fault.documents(lambda action: 503), None])
