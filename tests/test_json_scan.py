@@ -7,7 +7,6 @@ import tracemalloc
 from enum import IntEnum
 from types import MappingProxyType
 
-import orjson
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -606,6 +605,7 @@ def test_twins_agree_on_what_is_plain(cython, value):
 @given(values)
 def test_what_is_plain_is_written_alike(core, value):
     assert core.is_plain_json(value) is True
+    orjson = pytest.importorskip("orjson")  # no wheel for a Python without a GIL
     kind, written = outcome(orjson.dumps, value)
     if kind == "returned":
         assert json.loads(written) == json.loads(json.dumps(value))
@@ -624,6 +624,7 @@ def test_the_depth_of_plain_values(core, wrap):
         return value
 
     assert core.is_plain_json(nested(MAX_PLAIN_DEPTH)) is True
+    orjson = pytest.importorskip("orjson")  # no wheel for a Python without a GIL
     assert json.loads(orjson.dumps(nested(MAX_PLAIN_DEPTH))) == json.loads(json.dumps(nested(MAX_PLAIN_DEPTH)))
     for depth in (MAX_PLAIN_DEPTH + 1, MAX_PLAIN_DEPTH + 2, 10_000):
         assert core.is_plain_json(nested(depth)) is False
