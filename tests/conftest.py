@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from judge import Judge
 from opensearch_sigv4 import credentials
 
-# How many examples a property gets. CI asks for 5,000, which the properties of both twins get twice.
+# How many examples a property gets. CI sets it; the properties of both twins get it twice.
 EXAMPLES = int(os.environ.get("OPENSEARCH_SIGV4_EXAMPLES") or 500)
 settings.register_profile("this", deadline=None, max_examples=EXAMPLES)
 settings.load_profile("this")
@@ -60,6 +61,19 @@ def twin(name):
 def core(request):
     """The signing core, one twin after the other, whichever `opensearch_sigv4` itself uses."""
     return twin(request.param)
+
+
+@pytest.fixture(scope="module")
+def running_judge():
+    with Judge() as judge:
+        yield judge
+
+
+@pytest.fixture
+def judge(running_judge):
+    """A `_bulk` server that imports nothing of the library, empty."""
+    running_judge.reset()
+    return running_judge
 
 
 @pytest.fixture(autouse=True)

@@ -22,25 +22,12 @@ from hypothesis import strategies as st
 
 import judge as judge_module
 from conftest import DATA
-from judge import Judge
 from opensearch_sigv4.cli import _reading
 from opensearch_sigv4.cli._reading import START, File, Reader, Shape, files_of
 from opensearch_sigv4.testing import Fault, LocalDomain
 
 COMMAND = (sys.executable, "-m", "opensearch_sigv4.cli", "bulk")
 TIMEOUT_S = 120
-
-
-@pytest.fixture(scope="module")
-def shared_judge():
-    with Judge() as running:
-        yield running
-
-
-@pytest.fixture
-def judge(shared_judge):
-    shared_judge.reset()
-    return shared_judge
 
 
 @pytest.fixture

@@ -19,24 +19,12 @@ from botocore.awsrequest import AWSRequest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from judge import NOTHING, Judge, select
+from judge import NOTHING, select
 from opensearch_sigv4.testing import BulkAction, DocumentError, Fault, LocalDomain
 from opensearch_sigv4.testing import faults as fault_module
 
 TIMEOUT_S = 20
 THREE = b'{"index":{"_id":"a"}}\n{"n":1}\n{"delete":{"_id":"b"}}\n{"create":{"_index":"j"}}\n{"n":3}\n'
-
-
-@pytest.fixture(scope="module")
-def running():
-    with Judge() as judge:
-        yield judge
-
-
-@pytest.fixture
-def judge(running):
-    running.reset()
-    return running
 
 
 @pytest.fixture(params=["http", "https"])

@@ -17,25 +17,12 @@ from opensearchpy import helpers as theirs
 from opensearchpy.exceptions import ConnectionError as OpenSearchConnectionError
 from opensearchpy.exceptions import SerializationError
 
-from judge import Judge
 from opensearch_sigv4 import connect, helpers
 from opensearch_sigv4.helpers._sync import Gate
 from opensearch_sigv4.testing import Fault, LocalDomain
 from processes import run
 
 FAST = {"initial_backoff": 0.001, "max_backoff": 0.01}
-
-
-@pytest.fixture(scope="module")
-def running_judge():
-    with Judge() as judge:
-        yield judge
-
-
-@pytest.fixture
-def judge(running_judge):
-    running_judge.reset()
-    return running_judge
 
 
 @pytest.fixture
@@ -216,7 +203,8 @@ def test_a_client_that_sends_in_a_way_of_its_own_is_warned_of(signed, domain, wr
     assert (error["index"]["unknown"], domain.verified) == (True, 1)
 
 
-def test_mocks_answer_for_themselves(client):
+def test_the_doubles_of_a_programs_own_tests(client):
+    """Whatever they pretend to be, their `bulk` is called; behind it is the real server."""
     client.transport.max_retries = 0
     for double in (mock.MagicMock(wraps=client), mock.create_autospec(client), mock.MagicMock(spec=client)):
         double.transport = client.transport

@@ -9,19 +9,6 @@ import pytest
 import urllib3
 
 import judge as judge_module
-from judge import Judge
-
-
-@pytest.fixture(scope="module")
-def running():
-    with Judge() as judge:
-        yield judge
-
-
-@pytest.fixture
-def judge(running):
-    running.reset()
-    return running
 
 
 def post(judge, body, path="/i/_bulk", **headers):
