@@ -17,7 +17,7 @@ from requests import PreparedRequest, Response
 
 from . import core
 from .core import spec
-from .credentials import Snapshot
+from .credentials import Snapshot, source_reading
 from .signer import SigV4Signer
 
 
@@ -198,19 +198,19 @@ def signer_behind(http_auth: object) -> SigV4Signer | None:
 
 def _adopt_opensearchpy(auth: Any) -> SigV4Signer:
     signer = getattr(auth, "signer", auth)
-    return SigV4Signer(lambda: signer.credentials, signer.region, signer.service)
+    return SigV4Signer(source_reading(lambda: signer.credentials), signer.region, signer.service)
 
 
 def _adopt_aws4auth(auth: Any) -> SigV4Signer:
     if auth.refreshable_credentials is not None:
-        return SigV4Signer(lambda: auth.refreshable_credentials, auth.region, auth.service)
+        return SigV4Signer(source_reading(lambda: auth.refreshable_credentials), auth.region, auth.service)
     if auth.signing_key.secret_key is None:
         raise TypeError(
             "http_auth: this AWS4Auth keeps no secret key (store_secret_key=False), so nothing can be signed with it; "
             "pass credentials= and region=, or a SigV4Signer"
         )
     return SigV4Signer(
-        lambda: Snapshot(auth.access_id, auth.signing_key.secret_key, auth.session_token),
+        source_reading(lambda: Snapshot(auth.access_id, auth.signing_key.secret_key, auth.session_token)),
         auth.region,
         auth.service,
     )

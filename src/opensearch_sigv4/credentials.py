@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from types import MemberDescriptorType
 from typing import Any, NamedTuple, NoReturn
 from weakref import WeakValueDictionary
 
@@ -145,6 +146,11 @@ def source_of(credentials: object = None, *, profile: str | None = None) -> Cred
     return _registered(credentials, _source_of_any)
 
 
+def source_reading(read: Callable[[], Any]) -> CredentialSource:
+    """Return the source for a function that does no more than read an attribute that holds a credentials object."""
+    return _Reading(read)
+
+
 # One source per default chain and profile, and one per object. The latter live as long as somebody holds them, and
 # hold their object, so that an id in here is never one that was given to a second object.
 _registry_lock = threading.RLock()
@@ -208,7 +214,7 @@ def _source_of_credentials(credentials: Any) -> CredentialSource | None:
     if hasattr(botocore, "DeferredRefreshableCredentials"):  # else another thread has only begun to import it
         if kind is botocore.Credentials:
             return _Static(credentials)
-        if _refreshes_as_botocore_does(kind, botocore):
+        if _refreshes_as(kind, botocore.DeferredRefreshableCredentials, botocore.RefreshableCredentials):
             # A botocore that keeps its state elsewhere is asked in public, on every request.
             with contextlib.suppress(AttributeError):
                 return _Refreshable(credentials, botocore)
@@ -228,8 +234,9 @@ _REFRESH_ATTRIBUTES = (
 )
 
 
-def _refreshes_as_botocore_does(kind: type, botocore: Any) -> bool:
-    for known in (botocore.DeferredRefreshableCredentials, botocore.RefreshableCredentials):
+def _refreshes_as(kind: type, *known_kinds: type) -> bool:
+    """Whether a class of credentials refreshes as the first of these that it descends from."""
+    for known in known_kinds:
         if issubclass(kind, known):
             return all(getattr(kind, name, None) is getattr(known, name, None) for name in _REFRESH_ATTRIBUTES)
     return False
@@ -429,10 +436,16 @@ class _Static(_Read):
 
 
 class _Unknown(_Read):
-    """An object of the user's: asked on every request, and nobody knows how long it takes to answer."""
+    """An object of the user's: asked on every request, and nobody knows how long it takes to answer.
 
-    __slots__ = ()
-    keeps = False
+    But for one whose three values are plain attributes, which `ready` can read as well.
+    """
+
+    __slots__ = ("keeps",)
+
+    def __init__(self, credentials: Any) -> None:
+        super().__init__(credentials)
+        self.keeps = _has_plain_attributes(credentials)
 
     def snapshot(self) -> Snapshot:
         frozen = self._credentials
@@ -450,7 +463,19 @@ class _Unknown(_Read):
         return self._snapshot_of(values)
 
     def ready(self) -> Snapshot | None:
-        return None
+        return self.snapshot() if self.keeps else None
+
+
+def _has_plain_attributes(credentials: object) -> bool:
+    """Whether reading its credentials can run no code: neither a property nor a `__getattr__`."""
+    kind = type(credentials)
+    values = [inspect.getattr_static(kind, name, None) for name in ("access_key", "secret_key", "token")]
+    return (
+        kind.__getattribute__ is object.__getattribute__
+        and not hasattr(kind, "__getattr__")
+        and not hasattr(credentials, "get_frozen_credentials")
+        and all(value is None or isinstance(value, (str, MemberDescriptorType)) for value in values)
+    )
 
 
 class _Asked(_Source):
@@ -471,6 +496,10 @@ class _Asked(_Source):
 
     def ready(self) -> Snapshot | None:
         return None
+
+    def _ready_by(self, source: CredentialSource) -> Snapshot | None:
+        snapshot = source.ready()
+        return snapshot if snapshot is self._latest or snapshot is None else self._settle(snapshot)
 
     def _adopt(self, found: object) -> CredentialSource:
         kept = self._kept
@@ -506,6 +535,18 @@ class _Callable(_Asked):
         return source_of, (self._credentials,)
 
 
+class _Reading(_Asked):
+    """What reads an attribute of another object, such as a signer that was taken over: that blocks nobody."""
+
+    __slots__ = ()
+
+    def _answer(self) -> CredentialSource:
+        return self._adopt(self._credentials())
+
+    def ready(self) -> Snapshot | None:
+        return self._ready_by(self._answer())
+
+
 class _Session(_Asked):
     """A botocore or boto3 session. The first answer, which may take a network's time, is fetched by one thread."""
 
@@ -539,8 +580,7 @@ class _Session(_Asked):
         kept = self._kept
         if kept is None or not self._remembers or self._session().get_credentials() is not kept[0]:
             return None
-        snapshot = kept[1].ready()
-        return snapshot if snapshot is self._latest or snapshot is None else self._settle(snapshot)
+        return self._ready_by(kept[1])
 
     @property
     def region(self) -> str | None:
