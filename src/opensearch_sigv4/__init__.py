@@ -8,13 +8,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .async_connection import AsyncSigV4HttpConnection
     from .auth import (
         AWSV4SignerAsyncAuth,
         AWSV4SignerAuth,
         RequestsAWSV4SignerAuth,
         Urllib3AWSV4SignerAuth,
     )
-    from .client import connect
+    from .client import connect, connect_async
     from .connection import SigV4HttpConnection
     from .core import backend
     from .signer import Explanation, SigV4Signer
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "AWSV4SignerAsyncAuth": ".auth",
     "AWSV4SignerAuth": ".auth",
+    "AsyncSigV4HttpConnection": ".async_connection",
     "Explanation": ".signer",
     "RequestsAWSV4SignerAuth": ".auth",
     "SigV4HttpConnection": ".connection",
@@ -31,11 +33,13 @@ _MODULES = {
     "Urllib3AWSV4SignerAuth": ".auth",
     "backend": ".core",
     "connect": ".client",
+    "connect_async": ".client",
 }
 
 __all__ = [
     "AWSV4SignerAsyncAuth",
     "AWSV4SignerAuth",
+    "AsyncSigV4HttpConnection",
     "Explanation",
     "RequestsAWSV4SignerAuth",
     "SigV4HttpConnection",
@@ -43,6 +47,7 @@ __all__ = [
     "Urllib3AWSV4SignerAuth",
     "backend",
     "connect",
+    "connect_async",
 ]
 
 

@@ -1,8 +1,8 @@
-"""`connect`: an opensearch-py client that signs, from one URL."""
+"""`connect` and `connect_async`: an opensearch-py client that signs, from one URL."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from opensearchpy import OpenSearch
@@ -11,6 +11,10 @@ from .connection import SigV4HttpConnection
 from .core import split_url
 from .credentials import source_of
 from .endpoint import parse_host
+from .signer import SigV4Signer, region_from
+
+if TYPE_CHECKING:
+    from opensearchpy import AsyncOpenSearch
 
 
 def connect(
@@ -44,18 +48,70 @@ def connect(
     >>> client.transport.get_connection()
     <SigV4HttpConnection: https://search-logs-abc123.eu-central-1.es.amazonaws.com:443>
     """
-    if client_options.get("http_auth") is not None:
-        raise ValueError("http_auth: connect() signs every request; pass credentials= or profile= instead")
-    connection_class = client_options.setdefault("connection_class", SigV4HttpConnection)
-    if not (isinstance(connection_class, type) and issubclass(connection_class, SigV4HttpConnection)):
-        raise TypeError("connection_class: connect() signs every request, which needs a SigV4HttpConnection")
     return OpenSearch(
         [_host_of(url)],
         region=region,
         service=service,
         credentials=source_of(credentials, profile=profile),
-        **client_options,
+        **_signing(client_options, SigV4HttpConnection),
     )
+
+
+def connect_async(
+    url: str,
+    *,
+    region: str | None = None,
+    service: str | None = None,
+    credentials: Any = None,
+    profile: str | None = None,
+    **client_options: Any,
+) -> AsyncOpenSearch:
+    """Return an `opensearchpy.AsyncOpenSearch` whose every request is signed: `connect` for asyncio.
+
+    Args:
+        url: as in `connect`, and so are `region`, `service`, `profile` and `client_options`.
+        credentials: whatever `SigV4Signer` takes, and what has to be awaited: an aiobotocore session or credentials
+            object, a coroutine function, or a callable that returns an awaitable. By default botocore's chain.
+
+    Raises:
+        ValueError, TypeError: as `connect`.
+        ImportError: aiohttp is not installed; the message names the pip command.
+
+    Thread-safety: the client belongs to one event loop at a time; this function may be called outside of any.
+
+    >>> import asyncio
+    >>> async def main():
+    ...     async with connect_async("search-logs-abc123.eu-central-1.es.amazonaws.com") as client:
+    ...         return client.transport.get_connection()
+    >>> asyncio.run(main())
+    <AsyncSigV4HttpConnection: https://search-logs-abc123.eu-central-1.es.amazonaws.com:443>
+    """
+    from .async_connection import AsyncSigV4HttpConnection
+    from .async_credentials import loop_source_of
+
+    # A client of asyncio's makes its connections in its first request: what is wrong is said here, and not there.
+    options = _signing(client_options, AsyncSigV4HttpConnection)
+    from opensearchpy import AsyncOpenSearch
+
+    host = _host_of(url)
+    source = loop_source_of(credentials, profile=profile)
+    endpoint = parse_host(host["host"])
+    if region is None:
+        region = endpoint.region if endpoint else region_from(source, host["host"])
+    if service is None:
+        service = endpoint.service if endpoint else "es"
+    signer = SigV4Signer(source, region, service)
+    return AsyncOpenSearch([host], region=signer.region, service=signer.service, credentials=source, **options)
+
+
+def _signing(client_options: dict[str, Any], connection_class: type) -> dict[str, Any]:
+    """The options, with a connection class that signs."""
+    if client_options.get("http_auth") is not None:
+        raise ValueError("http_auth: a client that signs every request takes none; pass credentials= or profile=")
+    given = client_options.setdefault("connection_class", connection_class)
+    if not (isinstance(given, type) and issubclass(given, connection_class)):
+        raise TypeError(f"connection_class: a client that signs every request needs a {connection_class.__name__}")
+    return client_options
 
 
 def _host_of(url: str) -> dict[str, Any]:

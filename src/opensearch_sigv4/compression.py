@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
+from weakref import WeakKeyDictionary
 
 from .core import body_buffer
 
@@ -176,35 +177,54 @@ class _Slot(threading.local):
     prepared: Prepared | None = None
 
 
-# opensearch-py repeats a request in the thread that made it, with the same body object, on any node's connection. What
-# is kept cannot change, so a fork leaves nothing to reset.
+# opensearch-py repeats a request in the thread or task that made it, with the same body object, on any node's
+# connection. What is kept cannot change, so a fork leaves nothing to reset.
 _slot = _Slot()
+_slots_of_tasks: WeakKeyDictionary[Any, Prepared] = WeakKeyDictionary()
 
 
-def take(body: object, compressor: Compressor | None) -> Prepared | None:
-    """What this thread's last request left, if it is of this very object and for this compressor.
+def take(body: object, compressor: Compressor | None, task: object = None) -> Prepared | None:
+    """What the last request left, if it is of this very object and for this compressor.
 
     The slot is empty afterwards in any case: whoever takes puts it back with `keep` once this request has failed too.
+
+    Args:
+        body: as opensearch-py passed it.
+        compressor: what is to compress it now, if anything is.
+        task: the asyncio task that sends; None is this thread. So for all functions here.
     """
-    prepared = _slot.prepared
+    prepared = _slot.prepared if task is None else _slots_of_tasks.get(task)
     if prepared is None:
         return None
-    _slot.prepared = None
+    forget(task)
     # By identity: comparing would cost what it saves. The object is held, so no other one can stand at its address.
     return prepared if prepared.body is body and prepared.compressor == compressor else None
 
 
-def keep(body: object, compressor: Compressor | None, wire: bytes | memoryview, payload_hash: str | None) -> None:
+def keep(
+    body: object,
+    compressor: Compressor | None,
+    wire: bytes | memoryview,
+    payload_hash: str | None,
+    task: object = None,
+) -> None:
     """Keep what was sent of a body that the transport may send again; nothing of one that may change until then."""
     if body and (type(body) is bytes or type(body) is str):
-        _slot.prepared = Prepared(body, compressor, wire, payload_hash)
+        prepared = Prepared(body, compressor, wire, payload_hash)
+        if task is None:
+            _slot.prepared = prepared
+        else:
+            _slots_of_tasks[task] = prepared
 
 
-def forget() -> None:
-    """Drop what this thread's last request left.
+def forget(task: object = None) -> None:
+    """Drop what the last request left.
 
     A connection cannot see which failure is the last one that opensearch-py's Transport tolerates. What that one leaves
-    is held until the thread's next request, on whatever connection, until it closes a connection, or until it ends;
-    who holds the transport's last word, as the bulk helpers do, calls this.
+    is held until the next request of the thread or task, on whatever connection, until it closes a connection, or until
+    it ends; who holds the transport's last word, as the bulk helpers do, calls this.
     """
-    _slot.prepared = None
+    if task is None:
+        _slot.prepared = None
+    else:
+        _slots_of_tasks.pop(task, None)

@@ -111,21 +111,25 @@ class SigV4Signer(core.RequestSigner):
 
     def with_region(self, region: str) -> SigV4Signer:
         """A signer for one region that shares everything else with this one."""
-        return self._copy(_scope_part("region", region))
+        return self._copy(self.source, _scope_part("region", region))
 
-    def _copy(self, region: str | None) -> SigV4Signer:
+    def with_source(self, source: CredentialSource) -> SigV4Signer:
+        """A signer with the credentials of this source that shares everything else with this one."""
+        return self._copy(source, self.region)
+
+    def _copy(self, source: CredentialSource, region: str | None) -> SigV4Signer:
         return _restored(
-            type(self), vars(self), self.source, region, self.service, self.further_headers, self.unsigned_payload
+            type(self), vars(self), source, region, self.service, self.further_headers, self.unsigned_payload
         )
 
     def __repr__(self) -> str:
         return f"SigV4Signer(region={self.region!r}, service={self.service!r})"
 
     def __copy__(self) -> SigV4Signer:
-        return self._copy(self.region)
+        return self._copy(self.source, self.region)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SigV4Signer:
-        return self._copy(self.region)
+        return self._copy(self.source, self.region)
 
     def __reduce__(self) -> Any:
         fields = self.source, self.region, self.service, self.further_headers, self.unsigned_payload

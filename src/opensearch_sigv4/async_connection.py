@@ -1,0 +1,294 @@
+"""AsyncSigV4HttpConnection: opensearch-py's aiohttp connection, which sends exactly the bytes that it signed."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import sys
+from collections.abc import Collection, Mapping
+from functools import partial
+from typing import Any, Final
+
+try:
+    import aiohttp
+except ImportError as error:
+    raise ImportError(
+        "AsyncSigV4HttpConnection needs aiohttp: pip install 'opensearch-sigv4[async]'", name=error.name
+    ) from None
+import yarl
+from opensearchpy.compat import reraise_exceptions, urlencode
+from opensearchpy.connection.http_async import AsyncHttpConnection
+from opensearchpy.exceptions import ConnectionError as OpenSearchConnectionError
+from opensearchpy.exceptions import ConnectionTimeout, SSLError, TransportError
+from opensearchpy.metrics import Metrics, MetricsNone
+
+from . import compression, core
+from ._signing import AuthCallable, SigningConnection, add_signed, frozen, size_of, warn_of_sniffing
+from .async_credentials import loop_source_of
+
+_PARENT_INIT: Final = inspect.signature(AsyncHttpConnection.__init__)
+
+# Work of more than this many bytes is done in a thread of the loop's default executor. The loop stands still for 0.1 ms
+# while a thread is handed work and its result comes back; 64 KB of documents take isal that long and zlib 1 ms, and
+# hashing 256 KB takes 0.14 ms (AMD EPYC, Python 3.11).
+_COMPRESS_IN_THREAD_MIN_BYTES: Final = 64 << 10
+_HASH_IN_THREAD_MIN_BYTES: Final = 256 << 10
+_WITH_WHICH_NO_BODY_IS_HASHED: Final = frozenset(["authorization", "x-amz-content-sha256"])
+_SHORTEST_TIMEOUT_S: Final = 0.001  # none is left, and 0 would mean no timeout at all
+
+
+class AsyncSigV4HttpConnection(SigningConnection, AsyncHttpConnection):
+    """opensearch-py's `AsyncHttpConnection` with AWS Signature Version 4: pass it as `connection_class`.
+
+    `SigV4HttpConnection` for an `opensearchpy.AsyncOpenSearch`: it signs in the same cases, takes over the same signer
+    objects, and sends what it signed. Nothing that it does blocks the event loop: credentials are fetched in a thread
+    or awaited, once for all requests that need them and while those that have valid ones go on; large bodies are
+    compressed and hashed in a thread. A request is signed when it has a connection, not while it waits for one.
+
+    A signed request follows no redirect: the answer is raised, and names the target. Errors have their `info`, and
+    `metrics` is told of each request, neither of which is so in the parent.
+
+    All of the parent's arguments, those of `SigV4HttpConnection`, which says more about them, and:
+
+    :arg credentials: whatever `SigV4Signer` takes, and what has to be awaited: an aiobotocore session or credentials
+        object, a coroutine function, or a callable that returns an awaitable
+    :arg http_auth: as in the parent; or a signer object that is taken over; or any callable, which is called in the
+        loop with the keywords `method`, `url`, `body` and `headers` of the final request, and may return an awaitable
+    :arg pool_maxsize: connections kept open, and requests sent at a time, to this host (default: 10)
+    :arg ssl_assert_hostname: the name that the server's certificate must have in place of the host's; False for any
+    :arg metrics: an `opensearchpy.Metrics`
+
+    Raises:
+        TypeError: an `http_auth` that cannot be called so, or that holds no secret key.
+        ValueError: `http_auth` together with `region`, `service` or `credentials`; no region to be found; or an
+            engine or level that there is not.
+        ImportError: `http_compress_engine` is not installed.
+
+    Thread-safety: as its parent, for the tasks of one event loop. It may be used on another once that one has ended.
+
+    >>> from opensearchpy import AsyncOpenSearch
+    >>> client = AsyncOpenSearch(
+    ...     "https://search-logs-abc123.eu-central-1.es.amazonaws.com", connection_class=AsyncSigV4HttpConnection
+    ... )
+    """
+
+    _called_with = "method=, url=, body=, headers="
+    _source_of = staticmethod(loop_source_of)
+    _slots: asyncio.Semaphore
+
+    def __init__(
+        self,
+        *args: Any,
+        region: str | None = None,
+        service: str | None = None,
+        credentials: Any = None,
+        http_compress_engine: str | None = None,
+        http_compress_level: int | None = None,
+        http_compress_min_bytes: int = 0,
+        ssl_assert_hostname: str | bool | None = None,
+        metrics: Metrics = MetricsNone(),  # noqa: B008 - which has no state
+        **kwargs: Any,
+    ) -> None:
+        self._construct(
+            _PARENT_INIT,
+            args,
+            kwargs,
+            region,
+            service,
+            credentials,
+            http_compress_engine,
+            http_compress_level,
+            http_compress_min_bytes,
+        )
+        self.metrics = metrics
+        self._server_hostname = {"server_hostname": ssl_assert_hostname} if isinstance(ssl_assert_hostname, str) else {}
+        if ssl_assert_hostname is False and self.use_ssl and "ssl_context" not in kwargs:
+            self._ssl_context.check_hostname = False
+        if self.signer is not None:
+            self._source = loop_source_of(self.signer.source)
+            self._loop_signer = self.signer.with_source(self._source)
+
+    @staticmethod
+    def _call(function: AuthCallable, method: str, url: str, body: Any, headers: dict[str, Any]) -> Any:
+        return function(method=method, url=url, body=body, headers=headers)
+
+    async def _create_aiohttp_session(self) -> None:
+        await super()._create_aiohttp_session()
+        self._slots = asyncio.Semaphore(self._limit or sys.maxsize)
+
+    async def _open(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self.session is not None:
+            if not self.loop.is_closed():
+                raise RuntimeError("this connection belongs to another event loop, which has not ended")
+            await self.close()
+        self.loop = loop
+        await self._create_aiohttp_session()
+
+    async def close(self) -> None:
+        """Close the session. A request that is under way fails, and is not repeated; a later one opens it again."""
+        session, self.session = self.session, None
+        compression.forget(asyncio.current_task())
+        if self.signer is not None:
+            self._source.cancel()
+        if session is not None:
+            await session.close()
+
+    async def perform_request(
+        self,
+        method: str,
+        url: str,
+        params: Mapping[str, Any] | None = None,
+        body: Any = None,
+        timeout: float | None = None,
+        ignore: Collection[int] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        """Sign and send one request; arguments, result, log records and exceptions are the parent's.
+
+        `timeout` counts from here, but for the time that credentials take.
+
+        Raises:
+            TypeError: a body that is neither None, str nor bytes-like.
+            ValueError: a path segment that is exactly `.` or `..`, or a control character, in what would be
+                sent. Nothing was sent.
+            opensearchpy.TransportError: as the parent; and with status "N/A", which is not retried, where `close` ended
+                the request. What a signer raises comes as it is, and is not retried.
+        """
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task()
+        url_path = f"{self.url_prefix}{url}"
+        if self._signs:
+            warn_of_sniffing(url, headers)
+            method = method.upper()
+            full_url = self.host + self._target(url, params)
+        else:
+            core.refuse_dot_segments(url_path.partition("?")[0])
+            full_url = f"{self.host}{url_path}" + (f"?{urlencode(params)}" if params else "")
+        if self.session is None or self.loop is not loop:
+            await self._open(loop)
+        session: Any = self.session
+        slots = self._slots
+        if timeout is None:
+            timeout = self.timeout
+        request_headers = self._request_headers(headers)
+        orig_body = body
+
+        start = loop.time()
+        try:
+            async with asyncio.timeout(timeout or None if slots.locked() else None):
+                await slots.acquire()
+        except TimeoutError as e:
+            self.log_request_fail(method, full_url, url_path, orig_body, loop.time() - start, exception=e)
+            raise ConnectionTimeout("TIMEOUT", "no connection became free", e) from e
+        try:
+            self._refuse_if_closed(session)
+            if timeout:
+                timeout = max(timeout + start - loop.time(), _SHORTEST_TIMEOUT_S)
+            body, compressor, payload_hash = await self._wire_body(method, url, body, request_headers, task)
+            options: dict[str, Any] = {**self._server_hostname}
+            if "authorization" in request_headers:
+                payload_hash = None
+            elif self.signer is not None:
+                self._source.take(await self._source.fetch())
+                payload_hash = self._sign_headers(
+                    self._loop_signer, method, full_url, body, request_headers, payload_hash
+                )
+            elif self._sign is not None:
+                signed = self._call(self._sign, method, full_url, body, request_headers)
+                add_signed(request_headers, dict(await signed if inspect.isawaitable(signed) else signed))
+            elif isinstance(self._http_auth, aiohttp.BasicAuth):
+                options["auth"] = self._http_auth
+            if self._signs:
+                options["allow_redirects"] = False  # which would be another request, under the signature of this one
+            self._refuse_if_closed(session)
+
+            start = loop.time()
+            self.metrics.request_start()
+            try:
+                async with session.request(
+                    method,
+                    yarl.URL(full_url, encoded=True),
+                    data=_payload(body),
+                    headers=request_headers,
+                    timeout=aiohttp.ClientTimeout(total=timeout),
+                    fingerprint=self.ssl_assert_fingerprint,
+                    **options,
+                ) as response:
+                    raw_data = await response.text()
+                    duration = loop.time() - start
+            except reraise_exceptions:
+                raise
+            except Exception as e:
+                self.log_request_fail(method, full_url, url_path, orig_body, loop.time() - start, exception=e)
+                self._refuse_if_closed(session, e)
+                self._keep(orig_body, compressor, body, payload_hash, task)
+                if isinstance(e, aiohttp.ServerFingerprintMismatch):
+                    raise SSLError("N/A", str(e), e) from e
+                if isinstance(e, TimeoutError):
+                    raise ConnectionTimeout("TIMEOUT", str(e), e) from e
+                raise OpenSearchConnectionError("N/A", str(e), e) from e
+            finally:
+                self.metrics.request_end()
+        finally:
+            slots.release()
+
+        status = response.status
+        self._raise_warnings(response.headers.getall("warning", ()))
+        if not 200 <= status < 300 and status not in ignore:
+            self.log_request_fail(method, full_url, url_path, orig_body, duration, status, raw_data)
+            if status in compression.REPEATED_STATUSES:
+                self._keep(orig_body, compressor, body, payload_hash, task)
+            location = response.headers.get("location")
+            if self._signs and 300 <= status < 400 and location is not None:
+                self._raise_error(status, f"a redirect to {location}, which a signed request does not follow")
+            self._raise_error(status, raw_data, response.headers.get("content-type"))
+        self.log_request_success(method, full_url, url_path, orig_body, status, raw_data, duration)
+        return status, response.headers, raw_data
+
+    def _refuse_if_closed(self, session: Any, error: Exception | None = None) -> None:
+        if self.session is not session:
+            raise TransportError("N/A", "the connection was closed before the request was answered", error) from error
+
+    async def _wire_body(
+        self, method: str, url: str, given: Any, headers: dict[str, Any], task: Any
+    ) -> tuple[Any, compression.Compressor | None, str | None]:
+        """The body as it is sent, what compressed it (then `headers` say so), and its hash if that is known."""
+        if not self._signs and not (self.http_compress and given):
+            compression.forget(task)
+            return given, None, None
+        body = core.body_buffer(given)
+        compressor = self._compressor_for(method, url, body, headers)
+        prepared = compression.take(given, compressor, task)
+        if prepared is not None:
+            return prepared.wire, compressor, prepared.payload_hash
+
+        def make(*, with_hash: bool) -> tuple[Any, str | None]:
+            wire = frozen(body) if compressor is None else self._gzip_compress(body)
+            return wire, core.payload_hash(wire) if with_hash else None
+
+        size = 0 if body is None else size_of(body)
+        needs_hash = self._signs_hashes(self.signer) and headers.keys().isdisjoint(_WITH_WHICH_NO_BODY_IS_HASHED)
+        if size >= _COMPRESS_IN_THREAD_MIN_BYTES if compressor else needs_hash and size >= _HASH_IN_THREAD_MIN_BYTES:
+            making = partial(make, with_hash=needs_hash)
+            wire, payload_hash = await asyncio.get_running_loop().run_in_executor(None, making)
+        else:
+            wire, payload_hash = make(with_hash=False)  # the signer hashes it
+        return wire, compressor, payload_hash
+
+    def _keep(
+        self, given: Any, compressor: compression.Compressor | None, wire: Any, payload_hash: str | None, task: Any
+    ) -> None:
+        compression.keep(given, compressor, wire, payload_hash if self._signs_hashes(self.signer) else None, task)
+
+
+class _LargePayload(aiohttp.payload.BytesPayload):
+    """A body that is sent as it is, without aiohttp's advice to make a file of it, which it would read in threads."""
+
+    def __init__(self, body: bytes | memoryview) -> None:
+        super(aiohttp.payload.BytesPayload, self).__init__(body, content_type="application/octet-stream")
+        self._size = size_of(body)
+
+
+def _payload(body: Any) -> Any:
+    is_large = isinstance(body, (bytes, memoryview)) and size_of(body) > aiohttp.payload.TOO_LARGE_BYTES_BODY
+    return _LargePayload(body) if is_large else body
