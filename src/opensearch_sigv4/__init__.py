@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .client import connect, connect_async
     from .connection import SigV4HttpConnection
     from .core import backend
+    from .httpx_auth import HttpxAWSV4SignerAuth
     from .signer import Explanation, SigV4Signer
 
     __version__: str
@@ -27,6 +28,7 @@ _MODULES = {
     "AWSV4SignerAuth": ".auth",
     "AsyncSigV4HttpConnection": ".async_connection",
     "Explanation": ".signer",
+    "HttpxAWSV4SignerAuth": ".httpx_auth",
     "RequestsAWSV4SignerAuth": ".auth",
     "SigV4HttpConnection": ".connection",
     "SigV4Signer": ".signer",
@@ -41,6 +43,7 @@ __all__ = [
     "AWSV4SignerAuth",
     "AsyncSigV4HttpConnection",
     "Explanation",
+    "HttpxAWSV4SignerAuth",
     "RequestsAWSV4SignerAuth",
     "SigV4HttpConnection",
     "SigV4Signer",

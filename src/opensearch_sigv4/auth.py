@@ -34,8 +34,11 @@ class _SignerAuth:
             raise ValueError("Region cannot be empty")
         if not service:
             raise ValueError("Service name cannot be empty")
-        self.signer = SigV4Signer(credentials, region, service)
+        self.signer = self._signer_of(credentials, region, service)
         self.service = service
+
+    def _signer_of(self, credentials: Any, region: str, service: str) -> SigV4Signer:
+        return SigV4Signer(credentials, region, service)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(region={self.signer.region!r}, service={self.service!r})"
