@@ -17,8 +17,8 @@ from opensearchpy import helpers as theirs
 from opensearchpy.exceptions import ConnectionError as OpenSearchConnectionError
 from opensearchpy.exceptions import SerializationError
 
-from opensearch_sigv4 import connect, helpers
-from opensearch_sigv4.helpers._sync import Gate
+from opensearch_sigv4 import connect, connect_async, helpers
+from opensearch_sigv4.helpers._gate import AsyncGate, Limit
 from opensearch_sigv4.testing import Fault, LocalDomain
 from processes import run
 
@@ -266,7 +266,7 @@ def test_at_the_interpreters_end(domain, judge, when):
     """What a thread or an exit handler sends then is sent; what a generator left behind is not."""
     code = f"""
 import atexit, sys, threading, time
-from opensearch_sigv4 import connect, helpers
+from opensearch_sigv4 import connect, connect_async, helpers
 from types import SimpleNamespace
 
 access_key, secret_key = {domain.credentials.access_key!r}, {domain.credentials.secret_key!r}
@@ -488,32 +488,60 @@ def test_many_calls_at_once(signed, judge):
 # --- the gate ---------------------------------------------------------------------------------------------------
 
 
-def test_the_gate_halves_once_a_round_and_recovers():
-    gate = Gate(8)
+def test_the_limit_halves_once_a_round_and_recovers():
+    limit = Limit(8)
 
-    def limit():
-        entered = 0
-        while gate._in_flight < int(gate._limit):
-            gate.__enter__()
-            entered += 1
-        for _ in range(entered):
-            gate.__exit__(None, None, None)
-        return entered
+    def room():
+        began = 0
+        while limit.has_room:
+            limit.begin()
+            began += 1
+        for _ in range(began):
+            limit.end()
+        return began
 
-    assert limit() == 8
+    assert room() == 8
     for _ in range(4):
-        gate.__enter__()
-    gate.throttled()
-    gate.throttled()  # of the same round
+        limit.begin()
+    limit.throttled()
+    limit.throttled()  # of the same round
     for _ in range(4):
-        gate.__exit__(None, None, None)
-    assert limit() == 4
+        limit.end()
+    assert room() == 4
     for _ in range(4):
-        gate.throttled()
-    assert 1 <= limit() <= 2
+        limit.throttled()
+    assert 1 <= room() <= 2
     for _ in range(100):
-        gate.passed()
-    assert limit() == 8
+        limit.passed()
+    assert room() == 8
+
+
+def test_the_async_gate_loses_nobody():
+    """Of those that wait, some are cancelled, while they wait or in the very turn in which they are woken."""
+
+    async def main():
+        gate, inside, most, through = AsyncGate(2), 0, 0, []
+
+        async def enter(number):
+            nonlocal inside, most
+            async with gate:
+                inside += 1
+                most = max(most, inside)
+                await asyncio.sleep(0)
+                inside -= 1
+                through.append(number)
+
+        tasks = [asyncio.create_task(enter(number)) for number in range(50)]
+        for turn in range(20):
+            await asyncio.sleep(0)
+            tasks[turn * 2 + 5].cancel()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        cancelled = {number for number, outcome in enumerate(outcomes) if outcome is not None}
+        assert most == 2
+        assert cancelled
+        assert {*through} | cancelled == {*range(50)}
+
+    asyncio.run(main())
 
 
 def test_parallelism_backs_off(signed, domain, judge):
@@ -719,6 +747,71 @@ def test_async_closing_waits_and_cancelling_cancels(judge):
         assert sent == ["begun", "ended", "begun", "cancelled"]
 
     run_async(judge, function)
+
+
+@pytest.mark.parametrize("wrap", [list, async_documents])
+def test_async_concurrency_is_bounded_and_in_order(judge, wrap):
+    """Three are in flight together, never four, and the last to be answered does not change the order."""
+
+    async def function(client):
+        client.transport.max_retries = 0
+        in_flight, most, all_in = 0, 0, asyncio.Event()
+
+        class Client:
+            transport = client.transport
+
+            async def bulk(self, **kwargs):
+                nonlocal in_flight, most
+                in_flight += 1
+                most = max(most, in_flight)
+                if in_flight == 3:
+                    all_in.set()
+                await all_in.wait()
+                for _ in range(len(kwargs["body"]) % 7):  # so that they end in another order
+                    await asyncio.sleep(0)
+                try:
+                    return await client.bulk(**kwargs)
+                finally:
+                    in_flight -= 1
+
+        results = helpers.async_streaming_bulk(Client(), wrap(documents(60)), chunk_size=2, concurrency=3)
+        numbers = [item["index"]["_id"] for _, item in await collected(results)]
+        assert most == 3
+        return numbers
+
+    assert run_async(judge, function) == [str(number) for number in range(60)]
+    assert judge.executions("n") == dict.fromkeys(range(60), 1)
+
+
+def test_async_concurrency_backs_off(domain, judge):
+    throttled = iter(range(12))
+    domain.faults = lambda request: Fault.answer(429) if next(throttled, None) is not None else None
+
+    async def main():
+        async with connect_async(domain.url, region=domain.region, credentials=domain.credentials) as client:
+            return await helpers.async_bulk(client, documents(60), chunk_size=3, concurrency=6, **FAST)
+
+    assert asyncio.run(main()) == (60, [])
+    assert judge.executions("n") == dict.fromkeys(range(60), 1)
+    assert domain.refused == 0
+
+
+def test_async_concurrency_that_is_none(judge):
+    with pytest.raises(ValueError, match=r"^concurrency: "):
+        run_async(judge, lambda client: helpers.async_bulk(client, documents(1), concurrency=0))
+
+
+def test_async_concurrency_stops_at_what_raises(judge):
+    """A refused document ends it: what was in flight is waited for, and nothing is sent behind it."""
+
+    async def function(client):
+        actions = [*documents(4), *documents(2, _op_type="create"), *documents(100)]
+        with pytest.raises(helpers.BulkIndexError):
+            await helpers.async_bulk(client, actions, chunk_size=2, concurrency=2)
+        return len(asyncio.all_tasks())
+
+    assert run_async(judge, function) == 1  # itself
+    assert len(judge.requests()) <= 5
 
 
 def test_async_builds_the_clients_own_pool(judge):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import suppress
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import aclosing, suppress
 from typing import Any, Final
 
 from opensearchpy.exceptions import TransportError
 from opensearchpy.helpers import expand_action
 
+from .. import compression
 from ._call import (
     DEFAULT_CHUNK_BYTES,
     DEFAULT_CHUNK_SIZE,
@@ -23,6 +25,7 @@ from ._call import (
 )
 from ._delivery import Reply, Send, Settled, deliver
 from ._documents import Chunk
+from ._gate import AsyncGate
 
 Taken = tuple[Chunk | None, bool]
 
@@ -38,21 +41,23 @@ async def async_bulk(
     """Send documents in `_bulk` requests, and return how many succeeded and what failed.
 
     opensearch-py's `async_bulk`, with its arguments and results: `bulk` for any `opensearchpy.AsyncOpenSearch`, with
-    `actions` iterable or async iterable. For the other arguments, the exceptions, and the outcome of each document see
-    `streaming_bulk`.
+    `actions` iterable or async iterable, and `concurrency` as in `async_streaming_bulk`. For the other arguments, the
+    exceptions, and the outcome of each document see `streaming_bulk`.
     """
     given = _STREAMING_BULK.bind(client, actions, *args, ignore_status=ignore_status, **kwargs)
     given.apply_defaults()
     del given.arguments["actions"], given.arguments["yield_ok"]
+    concurrency = given.arguments.pop("concurrency")
     call = call_of(**given.arguments, is_async=True)
     succeeded = failed = 0
     errors = []
-    async for settled in _settled(client, call, actions):
-        succeeded += settled.succeeded
-        for _, item in settled.results(call.rules, yield_ok=False):
-            failed += 1
-            if not stats_only:
-                errors.append(item)
+    async with aclosing(_settled(client, call, actions, concurrency)) as settling:
+        async for settled in settling:
+            succeeded += settled.succeeded
+            for _, item in settled.results(call.rules, yield_ok=False):
+                failed += 1
+                if not stats_only:
+                    errors.append(item)
     return succeeded, failed if stats_only else errors
 
 
@@ -72,13 +77,17 @@ async def async_streaming_bulk(
     *args: Any,
     retry_unknown: bool = False,
     idempotent: bool = False,
+    concurrency: int = 1,
     **kwargs: Any,
 ) -> AsyncIterator[tuple[bool, Any]]:
     """Send documents in `_bulk` requests, and yield (ok, item) for each, in the order in which they came.
 
     opensearch-py's `async_streaming_bulk`, with its arguments and results: `streaming_bulk`, which says all of it, for
     any `opensearchpy.AsyncOpenSearch`, with `actions` iterable or async iterable. Documents are prepared in the
-    caller's task. `aclose()` waits for the request in flight; cancelling the task cancels it.
+    caller's task. `aclose()` waits for the requests in flight; cancelling the task cancels them.
+
+    :arg concurrency: requests in flight at most (default: 1); the client's `pool_maxsize` should not be less. As in
+        `parallel_bulk`, fewer are when the domain throttles, and one that raises discards those that were not sent.
     """
     call = call_of(
         client=client,
@@ -97,54 +106,62 @@ async def async_streaming_bulk(
         idempotent=idempotent,
         is_async=True,
     )
-    settling = _settled(client, call, actions)
-    try:
+    async with aclosing(_settled(client, call, actions, concurrency)) as settling:
         async for settled in settling:
             for result in settled.results(call.rules, yield_ok):
                 yield result
-    finally:
-        await settling.aclose()
 
 
 _STREAMING_BULK: Final = inspect.signature(async_streaming_bulk)
 
 
-async def _settled(client: Any, call: Call, actions: Iterable[Any] | AsyncIterable[Any]) -> Any:
-    """Send the chunks one after the other, each while the next one is being filled."""
+async def _settled(
+    client: Any, call: Call, actions: Iterable[Any] | AsyncIterable[Any], concurrency: int
+) -> AsyncGenerator[Settled, None]:
+    """Send the chunks, each while the next one is being filled, and yield their outcomes in the chunks' order."""
+    if concurrency < 1:
+        raise ValueError("concurrency: at least 1")
     if hasattr(client.transport, "_async_call"):
         # A transport makes its connections in its first call: a copy made before that would make its own.
         await client.transport._async_call()
     take = _taker(call, actions)
+    gate = AsyncGate(concurrency)
+    call.policy.throttled = gate.throttled
     closed = asyncio.Event()
-    in_flight: asyncio.Task[Settled] | None = None
+    in_flight: deque[asyncio.Task[Settled]] = deque()
     error: Exception | None = None
     has_more = True
     try:
-        while has_more or in_flight is not None:
+        while has_more or in_flight:
             chunk = None
             if has_more:
                 try:
                     chunk, has_more = await take()
                 except Exception as raised:
                     error, has_more = raised, False
-            settled = None if in_flight is None else await in_flight
-            in_flight = None
-            if chunk is not None and (settled is None or not settled.raises(call.rules)):
-                in_flight = asyncio.create_task(_send(call, chunk, closed))
+            settled = []
+            while in_flight and (
+                in_flight[0].done() or (len(in_flight) >= concurrency if chunk is not None else not has_more)
+            ):
+                settled.append(await in_flight[0])
+                del in_flight[0]
+                if settled[-1].raises(call.rules) or (chunk is None and not has_more):
+                    break
+            if chunk is not None and not (settled and settled[-1].raises(call.rules)):
+                in_flight.append(asyncio.create_task(_send(call, chunk, gate, closed)))
                 await asyncio.sleep(0)  # so that it begins before the next chunk is being filled
-            if settled is not None:
-                yield settled
+            for outcome in settled:
+                yield outcome
         if error is not None:
             raise error
     except asyncio.CancelledError:
-        if in_flight is not None:
-            in_flight.cancel()
+        for task in in_flight:
+            task.cancel()
         raise
     finally:
         error = None  # whose traceback holds this frame
         closed.set()
-        if in_flight is not None:
-            await asyncio.gather(in_flight, return_exceptions=True)
+        await asyncio.gather(*in_flight, return_exceptions=True)
 
 
 def _taker(call: Call, actions: Iterable[Any] | AsyncIterable[Any]) -> Callable[[], Awaitable[Taken]]:
@@ -167,7 +184,7 @@ def _taker(call: Call, actions: Iterable[Any] | AsyncIterable[Any]) -> Callable[
     return take_async
 
 
-async def _send(call: Call, chunk: Chunk, closed: asyncio.Event) -> Settled:
+async def _send(call: Call, chunk: Chunk, gate: AsyncGate, closed: asyncio.Event) -> Settled:
     """Send a chunk, wait and send again, until each of its documents has an outcome."""
     steps = deliver(chunk, call.policy)
     reply: Reply = None
@@ -175,16 +192,27 @@ async def _send(call: Call, chunk: Chunk, closed: asyncio.Event) -> Settled:
         try:
             step = steps.send(reply)
         except StopIteration as end:
+            compression.forget(asyncio.current_task())
             return end.value  # type: ignore[no-any-return]
         if isinstance(step, Send):
-            try:
-                reply = await call.send.awaited(step.body)
-            except TransportError as error:
-                reply = naming(error, chunk)
-            except Exception as error:
-                raise naming(error, chunk)  # noqa: B904 - the same one
+            reply = await _reply_to(call, step.body, chunk, gate, closed)
         else:
             reply = None
             with suppress(TimeoutError):
                 await asyncio.wait_for(closed.wait(), step.seconds)
                 raise asyncio.CancelledError
+
+
+async def _reply_to(call: Call, body: bytes, chunk: Chunk, gate: AsyncGate, closed: asyncio.Event) -> Reply:
+    """Send a body once, when there is room for it; what came back, or the failure of the request."""
+    async with gate:
+        if closed.is_set():
+            raise asyncio.CancelledError
+        try:
+            reply: Reply = await call.send.awaited(body)
+        except TransportError as error:
+            return naming(error, chunk)
+        except Exception as error:
+            raise naming(error, chunk)  # noqa: B904 - the same one
+    gate.passed()
+    return reply

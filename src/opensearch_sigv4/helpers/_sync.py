@@ -28,6 +28,7 @@ from ._call import (
 )
 from ._delivery import Reply, Send, Settled, deliver
 from ._documents import Chunk
+from ._gate import Gate
 
 
 def bulk(
@@ -371,41 +372,3 @@ def _settled_in_parallel(
     finally:
         error = None  # whose traceback holds this frame
         sender.close()
-
-
-class Gate:
-    """How many requests may be in flight: half as many when the domain throttles, one more after a round that passed.
-
-    Thread-safety: for any number of threads.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._limit = float(most)
-        self._in_flight = 0
-        self._ended = 0
-        self._ended_before_next_cut = 0
-        self._changed = threading.Condition()
-
-    def __enter__(self) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._in_flight < int(self._limit))
-            self._in_flight += 1
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        with self._changed:
-            self._in_flight -= 1
-            self._ended += 1
-            self._changed.notify_all()
-
-    def passed(self) -> None:
-        """A request was answered."""
-        with self._changed:
-            self._limit = min(self._most, self._limit + 1 / self._limit)
-
-    def throttled(self) -> None:
-        """The domain asks for less. What was in flight when it last did says nothing new."""
-        with self._changed:
-            if self._ended >= self._ended_before_next_cut:
-                self._limit = max(1.0, self._limit / 2)
-                self._ended_before_next_cut = self._ended + self._in_flight + 1
