@@ -9,6 +9,7 @@ from hypothesis import settings
 
 from judge import Judge
 from opensearch_sigv4 import credentials
+from recorder import recorder
 
 # How many examples a property gets. CI sets it; the properties of both twins get it twice.
 EXAMPLES = int(os.environ.get("OPENSEARCH_SIGV4_EXAMPLES") or 500)
@@ -74,6 +75,13 @@ def judge(running_judge):
     """A `_bulk` server that imports nothing of the library, empty."""
     running_judge.reset()
     return running_judge
+
+
+@pytest.fixture
+def server():
+    """A `recorder.Recorder` on loopback."""
+    with recorder() as server:
+        yield server
 
 
 @pytest.fixture(autouse=True)

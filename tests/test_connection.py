@@ -7,7 +7,6 @@ import select
 import socket
 import threading
 import warnings
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import opensearchpy
 import pytest
@@ -21,6 +20,7 @@ import opensearch_sigv4 as osv4
 from opensearch_sigv4 import SigV4HttpConnection, SigV4Signer, connect
 from opensearch_sigv4.testing import LocalDomain
 from oracles import ACCESS_KEY, REGION, SECRET_KEY, TOKEN
+from recorder import sent
 
 DOMAIN = "search-logs-abc.eu-central-1.es.amazonaws.com"
 COLLECTION = "abc123.us-west-2.aoss.amazonaws.com"
@@ -31,54 +31,9 @@ def static():
     return Credentials(ACCESS_KEY, SECRET_KEY)
 
 
-class Recorder(BaseHTTPRequestHandler):
-    """Answers every request with what the server's `answer` says, and keeps what it received."""
-
-    protocol_version = "HTTP/1.1"
-
-    def handle_any(self):
-        body = self.rfile.read(int(self.headers.get("content-length", 0)))
-        self.server.received.append((self.command, self.path, self.headers.items(), body))
-        status, headers, answer = self.server.answer
-        self.send_response(status)
-        for name, value in {"content-type": "application/json", **headers}.items():
-            self.send_header(name, value)
-        self.send_header("content-length", str(len(answer)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(answer)
-
-    do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = handle_any
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def server():
-    with ThreadingHTTPServer(("127.0.0.1", 0), Recorder) as server:
-        server.daemon_threads = True
-        server.received = []
-        server.answer = (200, {}, b"{}")
-        server.url = f"http://127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join(5)
-
-
 def connection_to(server, **options):
     host, port = server.server_address
     return SigV4HttpConnection(host, port, **options)
-
-
-def sent(server):
-    headers = {}
-    for name, value in server.received[-1][2]:
-        assert name.lower() not in headers, f"{name} was sent twice"
-        headers[name.lower()] = value
-    return headers
 
 
 # --- when it signs -----------------------------------------------------------------------------------------

@@ -77,7 +77,8 @@ def meaning_of(error: Exception) -> Meaning:
         return Meaning.THROTTLED
     if status == 413:
         return Meaning.TOO_LARGE
-    return Meaning.UNKNOWN if status in _GATEWAY_STATUSES else Meaning.REFUSED
+    # "N/A": no answer, for the connection was closed by its owner.
+    return Meaning.UNKNOWN if status in _GATEWAY_STATUSES or status == "N/A" else Meaning.REFUSED
 
 
 def size_limit(error: TransportError) -> int | None:

@@ -1,0 +1,55 @@
+"""A server that answers every request with what its test says, and keeps what it received. Fixture `server`."""
+
+import contextlib
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class Recorder(BaseHTTPRequestHandler):
+    """Answers every request with what the server's `answer` says, and keeps what it received."""
+
+    protocol_version = "HTTP/1.1"
+
+    def handle_any(self):
+        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        self.server.received.append((self.command, self.path, self.headers.items(), body))
+        answer = self.server.answer
+        status, headers, answer = answer(self) if callable(answer) else answer
+        self.send_response(status)
+        for name, value in {"content-type": "application/json", **headers}.items():
+            self.send_header(name, value)
+        self.send_header("content-length", str(len(answer)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(answer)
+
+    do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = handle_any
+
+    def log_message(self, *_):
+        pass
+
+
+@contextlib.contextmanager
+def recorder():
+    """A server with `url`; `received`: (method, target, headers, body) of each request; and `answer`.
+
+    That is (status, headers, body), or a function of the handler, in its thread, that returns one.
+    """
+    with ThreadingHTTPServer(("127.0.0.1", 0), Recorder) as server:
+        server.daemon_threads = True
+        server.received = []
+        server.answer = (200, {}, b"{}")
+        server.url = f"http://127.0.0.1:{server.server_address[1]}"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join(5)
+
+
+def sent(server):
+    headers = {}
+    for name, value in server.received[-1][2]:
+        assert name.lower() not in headers, f"{name} was sent twice"
+        headers[name.lower()] = value
+    return headers
