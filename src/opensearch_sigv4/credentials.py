@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from types import MemberDescriptorType
+from types import MemberDescriptorType, SimpleNamespace
 from typing import Any, NamedTuple, NoReturn
 from weakref import WeakValueDictionary
 
@@ -471,7 +471,7 @@ def _has_plain_attributes(credentials: object) -> bool:
     kind = type(credentials)
     values = [inspect.getattr_static(kind, name, None) for name in ("access_key", "secret_key", "token")]
     return (
-        kind.__getattribute__ is object.__getattribute__
+        kind.__getattribute__ in (object.__getattribute__, SimpleNamespace.__getattribute__)
         and not hasattr(kind, "__getattr__")
         and not hasattr(credentials, "get_frozen_credentials")
         and all(value is None or isinstance(value, (str, MemberDescriptorType)) for value in values)
