@@ -35,12 +35,17 @@ URL = "https://search-logs-abc.us-east-1.es.amazonaws.com/"
 WAITERS = 50
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_blocks_a_loop():
+    with blockbuster_ctx():
+        yield
+
+
 def run(coroutine):
-    """On a loop on which nothing may block; nothing may be left on it."""
+    """On a loop on which nothing may be left."""
 
     async def main():
-        with blockbuster_ctx():
-            result = await coroutine
+        result = await coroutine
         assert asyncio.all_tasks() == {asyncio.current_task()}
         return result
 

@@ -12,6 +12,8 @@ from functools import cached_property
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
+from urllib3 import make_headers
+
 from . import compression, core
 from .auth import signer_behind
 from .core import spec
@@ -68,7 +70,8 @@ class SigningConnection:
         if endpoint is not None:
             _apply_aws_defaults(arguments)
         if arguments.get("pool_maxsize") is None:
-            arguments["pool_maxsize"] = DEFAULT_POOL_MAXSIZE
+            # aiohttp's connection has it as `maxsize`, too, and without a limit if that is None.
+            arguments["pool_maxsize"] = arguments.get("maxsize", DEFAULT_POOL_MAXSIZE)
 
         http_auth = arguments.pop("http_auth", None)
         asked = any(argument is not None for argument in (region, service, credentials))
@@ -82,8 +85,12 @@ class SigningConnection:
         is_basic = isinstance(http_auth, (str, tuple, list))
         if not (http_auth is None or signer or self._sign or is_basic):
             raise TypeError(f"http_auth: {type(http_auth).__name__} is neither a signer, a callable nor basic auth")
-        super().__init__(http_auth=http_auth if is_basic else None, **arguments)  # type: ignore[call-arg]
+        super().__init__(http_auth=None, **arguments)  # type: ignore[call-arg]
         self.http_auth = http_auth
+        if is_basic:
+            self.headers.update(
+                make_headers(basic_auth=http_auth if isinstance(http_auth, str) else ":".join(http_auth))
+            )
         self._engine_and_level = http_compress_engine, http_compress_level
         if not isinstance(http_compress_min_bytes, int):
             raise TypeError(f"http_compress_min_bytes: int is needed, not {type(http_compress_min_bytes).__name__}")

@@ -196,8 +196,6 @@ class AsyncSigV4HttpConnection(SigningConnection, AsyncHttpConnection):
             elif self._sign is not None:
                 signed = self._call(self._sign, method, full_url, body, request_headers)
                 add_signed(request_headers, dict(await signed if inspect.isawaitable(signed) else signed))
-            elif isinstance(self._http_auth, aiohttp.BasicAuth):
-                options["auth"] = self._http_auth
             if self._signs:
                 options["allow_redirects"] = False  # which would be another request, under the signature of this one
             self._refuse_if_closed(session)
