@@ -9,6 +9,8 @@ import logging
 import os
 import re
 import socket
+import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -545,6 +547,116 @@ def test_every_argument_of_the_parent_is_taken():
         AsyncSigV4HttpConnection("h", 1, None, *range(30))
 
 
+# --- connect_async -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        (DOMAIN, f"https://{DOMAIN}:443"),
+        (f"{DOMAIN}:443/prefix", f"https://{DOMAIN}:443"),
+        ("http://localhost", "http://localhost:9200"),
+        ("https://localhost", "https://localhost:443"),
+        ("http://[::1]:9201", "http://[::1]:9201"),
+    ],
+)
+def test_connect_async(url, host):
+    async def main():
+        async with connect_async(url, region=REGION, credentials=static(), timeout=3) as client:
+            connection = client.transport.get_connection()
+            assert isinstance(connection, AsyncSigV4HttpConnection)
+            assert (connection.host, connection.timeout) == (host, 3)
+            assert connection.signer.region == REGION
+
+    asyncio.run(main())
+
+
+def test_connect_async_reads_region_and_service_from_the_host():
+    async def main():
+        for host, region, service in NAMED:
+            async with connect_async(host) as client:
+                signer = client.transport.get_connection().signer
+                assert (signer.region, signer.service, signer.credentials) == (region, service, None)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "arguments"),
+    [
+        (ValueError, "url", {"url": "localhost:9200"}),
+        (ValueError, "url", {"url": "https://user:wJalr@localhost"}),
+        (TypeError, "url", {"url": None}),
+        (ValueError, "http_auth", {"http_auth": ("a", "b")}),
+        (TypeError, "connection_class", {"connection_class": AsyncHttpConnection}),
+        (TypeError, "connection_class", {"connection_class": osv4.SigV4HttpConnection}),
+        (ValueError, "credentials", {"credentials": static(), "profile": "p"}),
+        (TypeError, "credentials", {"credentials": 5}),
+        (ValueError, "region", {"region": ""}),
+        (ValueError, "region", {"region": None}),
+        (ValueError, "service", {"service": ""}),
+    ],
+)
+def test_connect_async_refuses_at_once(error, message, arguments):
+    """Before any request, where a client of asyncio's would first find out."""
+    with pytest.raises(error, match=message) as caught:
+        connect_async(**{"url": "https://localhost", "region": REGION, **arguments})
+    assert "wJalr" not in str(caught.value)
+
+
+def test_connect_async_with_a_profile(local_domain, tmp_path, monkeypatch):
+    files = tmp_path / "credentials"
+    keys = local_domain.credentials
+    files.write_text(f"[writer]\naws_access_key_id={keys.access_key}\naws_secret_access_key={keys.secret_key}\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(files))
+
+    async def main():
+        async with connect_async(local_domain.url, region=REGION, profile="writer") as client:
+            await client.info()
+
+    run(main())
+    join_refreshers()
+    assert (local_domain.verified, local_domain.refused) == (1, 0)
+
+
+def test_a_tunnel_over_https():
+    """The certificate is for the host behind the tunnel, and so is the signature."""
+    name = "vpc-logs-abc.us-east-1.es.amazonaws.com"
+    with LocalDomain(https=True) as domain:
+
+        async def main(ssl_assert_hostname):
+            options = {"headers": {"Host": name}, "ca_certs": domain.ca_certs}
+            async with client_of(domain, ssl_assert_hostname=ssl_assert_hostname, **options) as client:
+                await client.info()
+
+        run(main(False))
+        run(main("localhost"))  # the certificate has this name, too
+        with pytest.raises(opensearchpy.ConnectionError, match="certificate verify failed"):
+            run(main(name))
+        assert (domain.verified, domain.refused) == (2, 0)
+        assert dict(domain.requests[-1].headers)[b"host"] == name.encode()
+
+
+def test_without_aiohttp():
+    code = """
+import sys
+sys.modules["aiohttp"] = None
+import opensearch_sigv4
+opensearch_sigv4.connect, opensearch_sigv4.SigV4HttpConnection
+for name in ("AsyncSigV4HttpConnection", "connect_async"):
+    try:
+        value = getattr(opensearch_sigv4, name)
+        value("https://localhost", region="us-east-1")
+    except ImportError as error:
+        print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (
+        done.stdout.splitlines()
+        == ["AsyncSigV4HttpConnection needs aiohttp: pip install 'opensearch-sigv4[async]'"] * 2
+    )
+
+
 # --- the pool, the clock, and the loop -----------------------------------------------------------------------
 
 
@@ -570,16 +682,17 @@ def test_a_request_is_signed_when_it_has_a_connection(server):
     """While one waits for a connection, the credentials that it found when it came are revoked."""
     arrived, go_on = held(server)
     now = 0.0
-    current = [Credentials(*FIRST)]
+    current = Credentials(*FIRST)
 
     async def main(domain):
         nonlocal now
-        async with client_of(domain, credentials=lambda: current[0], pool_maxsize=1) as client:
+        async with client_of(domain, credentials=current, pool_maxsize=1) as client:
             first = asyncio.create_task(client.info())
             await until(arrived)
             second = asyncio.create_task(client.info())
-            await asyncio.sleep(0)
-            current[0] = Credentials(*SECOND)
+            for _ in range(20):
+                await asyncio.sleep(0)
+            current.access_key, current.secret_key, current.token = SECOND
             now = 10.0
             go_on.set()
             await asyncio.gather(first, second)
