@@ -6,6 +6,7 @@ Each row is a client in a process of its own, over loopback and one connection t
 another process. What is measured and what is not is in bench/README.md.
 """
 
+import asyncio
 import contextlib
 import itertools
 import re
@@ -46,6 +47,11 @@ UNSIGNED = "ours, unsigned"
 URLOPEN = "urllib3 urlopen"
 HTTP_CLIENT = "http.client"
 RAW = "raw socket"
+ASYNC_OPENSEARCH_PY = "opensearch-py async, unsigned"
+ASYNC_OPENSEARCH_PY_SIGNED = "opensearch-py async, signed"
+ASYNC_CYTHON = "ours async, signed (cython)"
+ASYNC_PYTHON = "ours async, signed (python)"
+AIOHTTP = "aiohttp alone"
 
 _BATCH = 50
 
@@ -105,7 +111,8 @@ def serve_answers():
 
 
 # --- the clients --------------------------------------------------------------------------------------------
-# Each takes (scheme, port, ca_certs, target) and returns a function of one body that returns (status, text).
+# Each takes (scheme, port, ca_certs, target) and returns a function of one body that returns (status, text), or a
+# coroutine function.
 
 
 def _perform_request(connection, target):
@@ -149,11 +156,15 @@ def _ours(scheme, port, ca_certs, **options):
     return SigV4HttpConnection("127.0.0.1", port, **_tls(scheme, ca_certs), **options)
 
 
-def _ours_signed(backend, scheme, port, ca_certs):
+def _need(backend):
     import opensearch_sigv4
 
     if opensearch_sigv4.backend != backend:
         raise harness.Unavailable(f"opensearch_sigv4.backend is {opensearch_sigv4.backend!r} (is the extension built?)")
+
+
+def _ours_signed(backend, scheme, port, ca_certs):
+    _need(backend)
     return _ours(scheme, port, ca_certs, region=REGION, service=SERVICE, credentials=refreshable())
 
 
@@ -231,6 +242,62 @@ def raw_socket(scheme, port, ca_certs, target):
     return ask
 
 
+def _perform_request_async(connection, target):
+    async def ask(body):
+        status, _, text = await connection.perform_request("POST", target, body=body)
+        return status, text
+
+    return ask
+
+
+def async_opensearch_py(scheme, port, ca_certs, target, **options):
+    from opensearchpy import AsyncHttpConnection
+
+    connection = AsyncHttpConnection("127.0.0.1", port, **_tls(scheme, ca_certs), **options)
+    return _perform_request_async(connection, target)
+
+
+def async_opensearch_py_signed(*address, target):
+    from opensearchpy import AWSV4SignerAsyncAuth
+
+    return async_opensearch_py(*address, target, http_auth=AWSV4SignerAsyncAuth(refreshable(), REGION, SERVICE))
+
+
+def _ours_async(backend, scheme, port, ca_certs, target):
+    from opensearch_sigv4 import AsyncSigV4HttpConnection
+
+    _need(backend)
+    options = {"region": REGION, "service": SERVICE, "credentials": refreshable(), **_tls(scheme, ca_certs)}
+    return _perform_request_async(AsyncSigV4HttpConnection("127.0.0.1", port, **options), target)
+
+
+def async_cython(*address, target):
+    return _ours_async("cython", *address, target)
+
+
+def async_python(*address, target):
+    return _ours_async("python", *address, target)
+
+
+def aiohttp_alone(scheme, port, ca_certs, target):
+    import aiohttp
+    import yarl
+
+    context = ssl.create_default_context(cafile=ca_certs) if scheme == "https" else True
+    url = yarl.URL(f"{scheme}://127.0.0.1:{port}{target}", encoded=True)
+    session = None
+
+    async def ask(body):
+        nonlocal session
+        if session is None:
+            connector = aiohttp.TCPConnector(ssl=context)
+            session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+        async with session.post(url, data=body, headers=_HEADERS) as response:
+            return response.status, await response.text()
+
+    return ask
+
+
 ROWS = {
     OPENSEARCH_PY: opensearch_py,
     OPENSEARCH_PY_SIGNED: opensearch_py_signed,
@@ -241,8 +308,17 @@ ROWS = {
     URLOPEN: urlopen,
     HTTP_CLIENT: http_client,
     RAW: raw_socket,
+    ASYNC_OPENSEARCH_PY: async_opensearch_py,
+    ASYNC_OPENSEARCH_PY_SIGNED: async_opensearch_py_signed,
+    ASYNC_CYTHON: async_cython,
+    ASYNC_PYTHON: async_python,
+    AIOHTTP: aiohttp_alone,
 }
-SIGNED = (OPENSEARCH_PY_SIGNED, CYTHON, PYTHON, STOCK)
+SIGNED = (
+    *(OPENSEARCH_PY_SIGNED, CYTHON, PYTHON, STOCK),
+    *(ASYNC_OPENSEARCH_PY_SIGNED, ASYNC_CYTHON, ASYNC_PYTHON),
+)
+ASYNC = (ASYNC_OPENSEARCH_PY, ASYNC_OPENSEARCH_PY_SIGNED, ASYNC_CYTHON, ASYNC_PYTHON, AIOHTTP)
 
 
 # --- a row's process ----------------------------------------------------------------------------------------
@@ -256,6 +332,11 @@ def ask_all(row, ports, ca_certs):
     """What a worker runs: returns the function that measures one round, and how many answers were wrong in it."""
     clients = {scheme: ROWS[row](scheme, ports[scheme], ca_certs, target=target_of(row, scheme)) for scheme in SCHEMES}
     numbers = itertools.count()
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda *_: None)  # aiohttp's, for sessions that are open until the process ends
+
+    async def wrong_answers(ask, bodies):
+        return sum([await ask(body) != EXPECTED for body in bodies])
 
     def measure(scheme, budget_s):
         ask = clients[scheme]
@@ -263,9 +344,10 @@ def ask_all(row, ports, ca_certs):
 
         def run(bodies):
             nonlocal wrong
-            for body in bodies:
-                if ask(body) != EXPECTED:
-                    wrong += 1
+            if row in ASYNC:
+                wrong += loop.run_until_complete(wrong_answers(ask, bodies))
+            else:
+                wrong += sum([ask(body) != EXPECTED for body in bodies])
             return bodies[-1]
 
         batches = iter(lambda: [BODY % number for number in itertools.islice(numbers, _BATCH)], None)
@@ -276,7 +358,7 @@ def ask_all(row, ports, ca_certs):
 
 
 def start(row, ports, ca_certs):
-    env = {"OPENSEARCH_SIGV4_NO_EXTENSIONS": "1"} if row in (PYTHON, STOCK) else {}
+    env = {"OPENSEARCH_SIGV4_NO_EXTENSIONS": "1"} if row in (PYTHON, STOCK, ASYNC_PYTHON) else {}
     return harness.Worker(row, ask_all, row, ports, ca_certs, env=env)
 
 
@@ -326,9 +408,18 @@ def measure(asked, server, scheme, rounds, budget_s):
     return {row: {**harness.summary(samples[row]), "correct": "yes" if is_correct[row] else "WRONG"} for row in asked}
 
 
-def scheme_table(results, *, markdown):
-    header = ["us per request", "CPU min", "median", "wall min", "median", "/ opensearch-py", "median", "correct"]
-    base = results[OPENSEARCH_PY]["cpu_us"]
+def scheme_tables(results, *, markdown):
+    """One for those that block and one for asyncio, each with its ratios to opensearch-py's, unsigned."""
+    groups = [(OPENSEARCH_PY, [row for row in results if row not in ASYNC]), (ASYNC_OPENSEARCH_PY, ASYNC)]
+    return "\n\n".join(
+        scheme_table({row: results[row] for row in rows if row in results}, base, markdown=markdown)
+        for base, rows in groups
+    )
+
+
+def scheme_table(results, base, *, markdown):
+    header = ["us per request", "CPU min", "median", "wall min", "median", f"/ {base}", "median", "correct"]
+    base = results[base]["cpu_us"]
     lines = []
     for row, result in results.items():
         cpu, wall = result["cpu_us"], result["wall_us"]
@@ -363,7 +454,7 @@ def main():
     budget_s = 0.001 if options.quick else 0.05
 
     machine = harness.machine()
-    versions, notes = harness.versions("opensearch-sigv4", "opensearch-py", "urllib3", "botocore", "awscrt")
+    versions, notes = harness.versions("opensearch-sigv4", "opensearch-py", "urllib3", "aiohttp", "botocore", "awscrt")
     print(machine, ", ".join(f"{name} {version}" for name, version in versions.items()), sep="\n")
 
     schemes = {}
@@ -377,7 +468,7 @@ def main():
                 print(f"NOTE: {note}")
             for scheme in SCHEMES:
                 schemes[scheme] = measure(asked, server, scheme, rounds, budget_s)
-                print(f"\n{scheme}\n\n{scheme_table(schemes[scheme], markdown=options.markdown)}")
+                print(f"\n{scheme}\n\n{scheme_tables(schemes[scheme], markdown=options.markdown)}")
 
     print()
     print(targets_table(targets(schemes), judged=not options.quick, markdown=options.markdown))

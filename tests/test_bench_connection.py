@@ -31,7 +31,7 @@ def test_every_row_is_correct(tmp_path):
     assert results["problems"] == []
     assert list(results["schemes"]) == ["http", "https"]
     for rows in results["schemes"].values():
-        assert len(rows) >= 8
+        assert len(rows) >= 12
         assert {result["correct"] for result in rows.values()} == {"yes"}
 
 
