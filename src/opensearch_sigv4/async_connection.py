@@ -173,23 +173,26 @@ class AsyncSigV4HttpConnection(SigningConnection, AsyncHttpConnection):
         request_headers = self._request_headers(headers)
         orig_body = body
 
-        start = loop.time()
-        try:
-            async with asyncio.timeout(timeout or None if slots.locked() else None):
-                await slots.acquire()
-        except TimeoutError as e:
-            self.log_request_fail(method, full_url, url_path, orig_body, loop.time() - start, exception=e)
-            raise ConnectionTimeout("TIMEOUT", "no connection became free", e) from e
-        try:
-            self._refuse_if_closed(session)
+        if slots.locked():
+            start = loop.time()
+            try:
+                async with asyncio.timeout(timeout or None):
+                    await slots.acquire()
+            except TimeoutError as e:
+                self.log_request_fail(method, full_url, url_path, orig_body, loop.time() - start, exception=e)
+                raise ConnectionTimeout("TIMEOUT", "no connection became free", e) from e
             if timeout:
                 timeout = max(timeout + start - loop.time(), _SHORTEST_TIMEOUT_S)
+        else:
+            await slots.acquire()
+        try:
+            self._refuse_if_closed(session)
             body, compressor, payload_hash = await self._wire_body(method, url, body, request_headers, task)
             options: dict[str, Any] = {**self._server_hostname}
             if "authorization" in request_headers:
                 payload_hash = None
             elif self.signer is not None:
-                self._source.take(await self._source.fetch())
+                self._source.take(self._source.ready() or await self._source.fetch())
                 payload_hash = self._sign_headers(
                     self._loop_signer, method, full_url, body, request_headers, payload_hash
                 )
