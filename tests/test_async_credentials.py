@@ -403,7 +403,7 @@ def test_cancelling_the_question_makes_those_that_wait_ask_again():
         waiting = [asyncio.create_task(source.fetch()) for _ in range(3)]
         while not calls:
             await asyncio.sleep(0)
-        source.cancel()
+        await source.end()
         while len(calls) < 2:
             await asyncio.sleep(0)
         go_on.set()

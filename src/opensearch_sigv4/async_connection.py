@@ -129,7 +129,7 @@ class AsyncSigV4HttpConnection(SigningConnection, AsyncHttpConnection):
         session, self.session = self.session, None
         compression.forget(asyncio.current_task())
         if self.signer is not None:
-            self._source.cancel()
+            await self._source.end()
         if session is not None:
             await session.close()
 

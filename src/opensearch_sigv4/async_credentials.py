@@ -66,7 +66,7 @@ class LoopSource(CredentialSource):
             asking, is_new = self._begin()
             # Not the future itself: one who waits for it may be cancelled, and the others go on waiting.
             await asyncio.wait([asking])
-            if asking.cancelled():  # by `cancel`, and there is still somebody who wants to know
+            if asking.cancelled():  # by `end`, and there is still somebody who wants to know
                 continue
             error = asking.exception()
             if error is None:
@@ -85,10 +85,12 @@ class LoopSource(CredentialSource):
         snapshot, self._taken.snapshot = self._taken.snapshot, None
         return self._blocking() if snapshot is None else snapshot
 
-    def cancel(self) -> None:
-        """End the task that asks, if one does: its loop is about to end."""
-        if self._asking is not None:
-            self._asking.cancel()
+    async def end(self) -> None:
+        """End what asks on this loop, if something does."""
+        asking = self._asking
+        if asking is not None and not asking.done() and asking.get_loop() is asyncio.get_running_loop():
+            asking.cancel()
+            await asyncio.wait([asking])
 
     def _begin(self) -> tuple[asyncio.Future[Snapshot], bool]:
         """The question that is being asked, and whether it was begun just now."""
