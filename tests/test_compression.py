@@ -269,6 +269,15 @@ def test_an_encoded_body_is_not_compressed_again(connection, node, name):
     assert (encoding(node.received[1]), node.received[1].body) == (["gzip"], packed)
 
 
+@pytest.mark.parametrize("kind", ["signed", "called"])
+def test_a_callers_length_of_the_body_as_it_was_is_not_sent(node, kind):
+    connection = connection_to(node, kind)
+    connection.perform_request("POST", "/_bulk", body=BULK, headers={"Content-Length": str(len(BULK))})
+    [received] = node.received
+    assert gzip.decompress(received.body) == BULK
+    connection.close()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_small_bodies(node, kind):
     connection = connection_to(node, kind, http_compress_min_bytes=5)

@@ -177,6 +177,7 @@ class SigningConnection:
             and not compression.refuses_gzip(method, url)
         ):
             headers["content-encoding"] = "gzip"
+            headers.pop("content-length", None)  # a caller's own, of the body as it was
             return self._compressor
         return None
 
