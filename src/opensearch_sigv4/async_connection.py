@@ -23,16 +23,22 @@ from opensearchpy.exceptions import ConnectionTimeout, SSLError, TransportError
 from opensearchpy.metrics import Metrics, MetricsNone
 
 from . import compression, core
-from ._signing import AuthCallable, SigningConnection, add_signed, frozen, size_of, warn_of_sniffing
+from ._signing import (
+    HASH_IN_THREAD_MIN_BYTES,
+    AuthCallable,
+    SigningConnection,
+    add_signed,
+    frozen,
+    size_of,
+    warn_of_sniffing,
+)
 from .async_credentials import loop_source_of
 
 _PARENT_INIT: Final = inspect.signature(AsyncHttpConnection.__init__)
 
-# Work of more than this many bytes is done in a thread of the loop's default executor. The loop stands still for 0.1 ms
-# while a thread is handed work and its result comes back; 64 KB of documents take isal that long and zlib 1 ms, and
-# hashing 256 KB takes 0.14 ms (AMD EPYC, Python 3.11).
+# As many bytes are compressed in a thread, as HASH_IN_THREAD_MIN_BYTES are hashed in one. 64 KB of
+# documents take isal 0.1 ms and zlib 1 ms (AMD EPYC, Python 3.11).
 _COMPRESS_IN_THREAD_MIN_BYTES: Final = 64 << 10
-_HASH_IN_THREAD_MIN_BYTES: Final = 256 << 10
 _WITH_WHICH_NO_BODY_IS_HASHED: Final = frozenset(["authorization", "x-amz-content-sha256"])
 _SHORTEST_TIMEOUT_S: Final = 0.001  # none is left, and 0 would mean no timeout at all
 
@@ -269,7 +275,7 @@ class AsyncSigV4HttpConnection(SigningConnection, AsyncHttpConnection):
 
         size = 0 if body is None else size_of(body)
         needs_hash = self._signs_hashes(self.signer) and headers.keys().isdisjoint(_WITH_WHICH_NO_BODY_IS_HASHED)
-        if size >= _COMPRESS_IN_THREAD_MIN_BYTES if compressor else needs_hash and size >= _HASH_IN_THREAD_MIN_BYTES:
+        if size >= _COMPRESS_IN_THREAD_MIN_BYTES if compressor else needs_hash and size >= HASH_IN_THREAD_MIN_BYTES:
             making = partial(make, with_hash=needs_hash)
             wire, payload_hash = await asyncio.get_running_loop().run_in_executor(None, making)
         else:

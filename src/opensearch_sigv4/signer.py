@@ -145,6 +145,25 @@ def _restored(
     return signer
 
 
+def signs_hashes(signer: SigV4Signer) -> bool:
+    """Whether it signs a body's hash, and takes one that it is told; what another's `sign` does nobody knows."""
+    return not signer.unsigned_payload and type(signer).sign is SigV4Signer.sign
+
+
+def sign_with_hash(
+    signer: SigV4Signer, method: str, url: str, body: object, headers: Headers, known_hash: str | None
+) -> dict[str, str]:
+    """What `signer.sign` returns, without hashing the body where its hash is known and would be signed."""
+    if known_hash is None or not signs_hashes(signer):
+        return signer.sign(method, url, body, headers)
+    pairs = [*(headers.items() if isinstance(headers, Mapping) else headers)]
+    if any(name.lower() == "x-amz-content-sha256" for name, _ in pairs):
+        return signer.sign(method, url, body, pairs)
+    # Told as if it were the caller's; sent under the name and in the place that it has where the signer sets it.
+    told = {spec.CONTENT_SHA256: known_hash}
+    return signer.sign(method, url, body, [*pairs, *told.items()]) | told
+
+
 @dataclass(frozen=True, repr=False)
 class Explanation:
     """Every stage of one signature. The attributes are exact; `str()` and `repr()` hide what is secret.
