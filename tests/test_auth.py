@@ -1,5 +1,6 @@
 """The auth objects under opensearch-py's names: theirs in arguments, errors and attributes, ours in what they sign."""
 
+import asyncio
 import copy
 import pickle
 import threading
@@ -11,7 +12,7 @@ import opensearchpy
 import pytest
 import requests
 from botocore.credentials import Credentials, DeferredRefreshableCredentials
-from opensearchpy import OpenSearch, RequestsHttpConnection
+from opensearchpy import AsyncHttpConnection, AsyncOpenSearch, OpenSearch, RequestsHttpConnection
 
 import opensearch_sigv4 as osv4
 from opensearch_sigv4 import SigV4Signer
@@ -180,3 +181,40 @@ def test_the_async_auth_warns_once_when_it_has_to_block():
         auth("GET", URL)
         for credentials in (static(), lambda: static(), type("Own", (), {"access_key": "A", "secret_key": "s"})()):
             osv4.AWSV4SignerAsyncAuth(credentials, REGION)("GET", URL)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_the_async_auth_in_opensearchpys_own_connection(local_domain, compressed):
+    """Whose version 2 passes other arguments, by position."""
+
+    async def main():
+        auth = osv4.AWSV4SignerAsyncAuth(local_domain.credentials, REGION)
+        client = AsyncOpenSearch(
+            local_domain.url, http_auth=auth, connection_class=AsyncHttpConnection, http_compress=compressed
+        )
+        async with client:
+            await client.index(index="logs", id="a b", body={"a": 1}, routing="r", params={"refresh": "true"})
+            assert (await client.count(index="logs", params={"preference": "_local"}))["count"] == 1
+            assert (await client.get(index="logs", id="a b", routing="r"))["_source"] == {"a": 1}
+
+    asyncio.run(main())
+    assert (local_domain.verified, local_domain.refused) == (3, 0)
+
+
+def test_the_async_auth_takes_what_each_version_passes(monkeypatch):
+    class Own(osv4.AWSV4SignerAsyncAuth):
+        def _sign_request(self, method, url, body, headers):
+            return method, url, body, headers
+
+    auth = Own(static(), REGION)
+    headers = {"x-amz-meta": "1"}
+    for version in ((2, 8, 0), (3, 0, 0)):
+        monkeypatch.setattr(opensearchpy, "VERSION", version)
+        assert auth("GET", URL) == ("GET", URL, None, None)
+        assert auth(method="GET", url=URL, body=b"{}", headers=headers) == ("GET", URL, b"{}", headers)
+        assert auth("GET", URL, body=b"{}") == ("GET", URL, b"{}", None)
+    assert auth("GET", URL, b"{}", headers) == ("GET", URL, b"{}", headers)
+    monkeypatch.setattr(opensearchpy, "VERSION", (2, 8, 0))
+    assert auth("GET", URL, "q=1", b"{}") == ("GET", URL, b"{}", None)
+    assert auth("GET", URL, "q=1") == auth("GET", URL, "", None) == ("GET", URL, None, None)
+    assert auth(method="GET", url=URL, query_string="q=1", body=b"{}") == ("GET", URL, b"{}", None)

@@ -9,7 +9,6 @@ import random
 from collections import Counter
 from dataclasses import replace
 
-import opensearchpy
 import pytest
 from opensearchpy import AsyncHttpConnection, AsyncOpenSearch
 
@@ -18,9 +17,6 @@ from opensearch_sigv4 import AWSV4SignerAsyncAuth, connect, helpers
 from opensearch_sigv4.testing import Fault, LocalDomain
 
 MALFORMED_EVERY = 997
-calls_async_signers_as_3_does = pytest.mark.skipif(
-    opensearchpy.__version__ < (3,), reason="opensearch-py 2 calls asynchronous signers with other arguments"
-)
 LIMIT_BYTES = 20_000
 KINDS = ("index", "index", "index", "index", "index", "no id", "no id", "create", "create", "update")
 QUIET = {"raise_on_error": False, "raise_on_exception": False}
@@ -122,7 +118,7 @@ def judged(results, count, judge):
     [
         (6_000, "streaming_bulk"),
         (12_000, "parallel_bulk"),
-        pytest.param(6_000, "async_streaming_bulk", marks=calls_async_signers_as_3_does),
+        (6_000, "async_streaming_bulk"),
         pytest.param(200_000, "parallel_bulk", marks=pytest.mark.full),
         pytest.param(200_000, "streaming_bulk", marks=pytest.mark.full),
     ],

@@ -17,7 +17,7 @@ from opensearchpy import helpers as theirs
 from opensearchpy.exceptions import ConnectionError as OpenSearchConnectionError
 from opensearchpy.exceptions import SerializationError
 
-from opensearch_sigv4 import connect, connect_async, helpers
+from opensearch_sigv4 import AWSV4SignerAsyncAuth, connect, connect_async, helpers
 from opensearch_sigv4.helpers._gate import AsyncGate, Limit
 from opensearch_sigv4.testing import Fault, LocalDomain
 from processes import run
@@ -266,7 +266,7 @@ def test_at_the_interpreters_end(domain, judge, when):
     """What a thread or an exit handler sends then is sent; what a generator left behind is not."""
     code = f"""
 import atexit, sys, threading, time
-from opensearch_sigv4 import connect, connect_async, helpers
+from opensearch_sigv4 import connect, helpers
 from types import SimpleNamespace
 
 access_key, secret_key = {domain.credentials.access_key!r}, {domain.credentials.secret_key!r}
@@ -822,9 +822,6 @@ def test_async_builds_the_clients_own_pool(judge):
     assert run_async(judge, function) == (1, 3)
 
 
-@pytest.mark.skipif(
-    opensearchpy.__version__ < (3,), reason="opensearch-py 2 calls asynchronous signers with other arguments"
-)
 def test_async_faults(domain, judge):
     async def function(client):
         faults = iter([Fault.answer(429), Fault.reset(executed=True), Fault.documents(lambda action: 503), None])
@@ -838,7 +835,7 @@ def test_async_faults(domain, judge):
         )
 
     with LocalDomain(upstream=judge.url) as judge_domain:
-        signer = opensearchpy.AWSV4SignerAsyncAuth(judge_domain.credentials, judge_domain.region)
+        signer = AWSV4SignerAsyncAuth(judge_domain.credentials, judge_domain.region)
 
         async def main():
             client = AsyncOpenSearch(

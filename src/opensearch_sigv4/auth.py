@@ -76,6 +76,10 @@ class Urllib3AWSV4SignerAuth(_SignerAuth):
 class AWSV4SignerAsyncAuth(_SignerAuth):
     """Sign for opensearch-py's `AsyncHttpConnection`, which calls it inside the event loop and cannot await.
 
+    Version 3 of opensearch-py names what it passes: method, url, body, headers. Version 2 passes method, url, query
+    string and body by position, and no headers: of a call's own none is signed there, as in its own signer. By position
+    this object takes what the installed version passes.
+
     Credentials are refreshed ahead of their expiry by another thread. Only when nothing valid is left does the call
     block the loop, as opensearch-py's own does, and it says so once.
 
@@ -90,16 +94,17 @@ class AWSV4SignerAsyncAuth(_SignerAuth):
 
     >>> from botocore.credentials import Credentials
     >>> auth = AWSV4SignerAsyncAuth(Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"), "us-east-1")
-    >>> auth("GET", "https://localhost/", None, {"Host": "search.internal"})["Authorization"].split()[0]
+    >>> auth("GET", "https://localhost/", body=None, headers={"Host": "search.internal"})["Authorization"].split()[0]
     'AWS4-HMAC-SHA256'
     """
 
     _warned = False
 
-    def __call__(
-        self, method: str, url: str, body: Any = None, headers: dict[str, str] | None = None
-    ) -> dict[str, str]:
-        return self._sign_request(method=method, url=url, body=body, headers=headers)
+    def __call__(self, method: str, url: str, *args: Any, **kwargs: Any) -> dict[str, str]:
+        kwargs.pop("query_string", None)  # version 2's name for what is in the URL as well
+        if args and _calls_as_version_2():
+            args = args[1:]
+        return self._sign_request(**_named(method, url, *args, **kwargs))
 
     def _sign_request(self, method: str, url: str, body: Any, headers: dict[str, str] | None) -> dict[str, str]:
         source = self.signer.source
@@ -111,6 +116,16 @@ class AWSV4SignerAsyncAuth(_SignerAuth):
                 stacklevel=3,
             )
         return self.signer.sign(method, url, body, headers)
+
+
+def _named(method: str, url: str, body: Any = None, headers: dict[str, str] | None = None) -> dict[str, Any]:
+    return {"method": method, "url": url, "body": body, "headers": headers}
+
+
+def _calls_as_version_2() -> bool:
+    from opensearchpy import VERSION
+
+    return VERSION < (3,)
 
 
 class RequestsAWSV4SignerAuth(_SignerAuth, requests.auth.AuthBase):
