@@ -2,21 +2,40 @@
 
 import asyncio
 import copy
+import gzip
+import io
+import mmap
+import os
 import pickle
+import random
+import socket
+import ssl
+import sys
 import threading
 import warnings
+from array import array
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from hashlib import sha256
+from io import BytesIO, StringIO
+from urllib.parse import urlsplit
 
 import opensearchpy
 import pytest
 import requests
+import trustme
 from botocore.credentials import Credentials, DeferredRefreshableCredentials
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from opensearchpy import AsyncHttpConnection, AsyncOpenSearch, OpenSearch, RequestsHttpConnection
 
 import opensearch_sigv4 as osv4
+from conftest import EXAMPLES
 from opensearch_sigv4 import SigV4Signer
+from opensearch_sigv4.testing import Fault, LocalDomain
 from oracles import ACCESS_KEY, REGION, SECRET_KEY, TOKEN
+from processes import run
+from raw_server import RawServer, tells_nothing
 
 NAMES = ["Urllib3AWSV4SignerAuth", "RequestsAWSV4SignerAuth", "AWSV4SignerAuth", "AWSV4SignerAsyncAuth"]
 URL = "https://search-logs-abc.us-east-1.es.amazonaws.com/logs/_search"
@@ -101,69 +120,469 @@ def test_requests_connection(local_domain):
     assert (local_domain.verified, local_domain.refused) == (13, 0)
 
 
+@pytest.fixture
+def session():
+    with requests.Session() as session:
+        session.trust_env = False
+        yield session
+
+
+@pytest.fixture(scope="module")
+def any_domain():
+    """A domain whose node takes everything."""
+    with RawServer() as node, LocalDomain(upstream=node.url) as domain:
+        yield domain
+
+
+@pytest.fixture
+def domain(any_domain):
+    any_domain.reset()
+    return any_domain
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
         {"url": "/a%2fb"},
         {"url": "/a[b]?c[]=d e+f"},
+        {"url": "//a//b/"},
+        {"url": "?q"},
         {"url": "/", "params": {"q": "a b/c+d", "e": ""}},
+        {"url": "/", "method": "get"},
         {"url": "/_bulk", "method": "POST", "data": "ü"},
         {"url": "/_bulk", "method": "POST", "data": b"\x00"},
+        {"url": "/_bulk", "method": "POST", "data": bytearray(b"abc")},
+        {"url": "/_bulk", "method": "POST", "data": array("I", [1, 2])},
+        {"url": "/_bulk", "method": "POST", "data": bytearray()},
+        {"url": "/_bulk", "method": "POST", "data": {"ü": "1 2"}},
         {"url": "/_bulk", "method": "POST", "json": {"ü": 1}},
+        {"url": "/_bulk", "method": "POST", "files": {"a": ("b.txt", b"\xff")}},
         {"url": "/", "headers": {"X-Amz-Meta": "a  b", "Host": "elsewhere.example.com"}},
+        {"url": "/", "headers": {"X-Amz-Meta": "ü", "x-amz-b": "日本".encode()}},
+        {"url": "/", "headers": {b"X-Amz-Meta": b"1", b"Host": b"elsewhere.example.com"}},
+        {"url": "/", "headers": {"X-Amz-Date": "20150830T123600Z", "x-amz-security-token": "an old one"}},
         {"url": "/#fragment"},
     ],
 )
-def test_plain_requests(local_domain, arguments):
-    auth = osv4.RequestsAWSV4SignerAuth(local_domain.credentials, REGION)
-    with requests.Session() as session:
-        session.trust_env = False
-        session.request(**{"method": "GET", **arguments, "url": local_domain.url + arguments["url"]}, auth=auth)
-    assert (local_domain.verified, local_domain.refused) == (1, 0)
+@pytest.mark.parametrize("by_session", [False, True])
+def test_plain_requests(domain, session, arguments, by_session):
+    credentials = domain.add_credentials("ASIAIOSFODNN7EXAMPLE", SECRET_KEY, TOKEN)
+    auth = osv4.RequestsAWSV4SignerAuth(credentials, REGION)
+    if by_session:
+        session.auth = auth
+    arguments = {"method": "GET", **arguments, "url": domain.url + arguments["url"]}
+    session.request(**arguments, auth=None if by_session else auth)
+    assert (domain.verified, domain.refused) == (1, 0)
+    names = [name.lower() for name, _ in domain.requests[0].headers]
+    assert len(names) == len(set(names))
 
 
-def test_a_streamed_body_is_refused():
+PATHS = st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="#?/\\")), max_size=4)
+QUERIES = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="#"))
+HEADERS = st.dictionaries(
+    st.from_regex("x-amz-[a-z]{3,9}", fullmatch=True).filter(lambda name: name != "x-amz-date"),
+    st.text(st.characters(exclude_categories=["Cs", "Cc", "Z"]), max_size=9),
+    max_size=3,
+)
+
+
+@given(segments=PATHS, query=QUERIES, headers=HEADERS, body=st.none() | st.text(max_size=50) | st.binary(max_size=50))
+@settings(max_examples=max(EXAMPLES // 10, 20), suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_requests_sends_is_what_was_signed(any_domain, session, segments, query, headers, body):
+    any_domain.reset()
+    path = "".join(f"/{segment}" for segment in segments if segment.strip() not in (".", ".."))
+    auth = osv4.RequestsAWSV4SignerAuth(any_domain.credentials, REGION)
+    url = f"{any_domain.url}{path}?{query}"
+    session.post(url, data=body, headers={name: value.encode() for name, value in headers.items()}, auth=auth)
+    reasons = [request.reason for request in any_domain.requests]
+    assert (any_domain.verified, any_domain.refused) == (1, 0), reasons
+
+
+def test_a_signed_header_that_is_not_utf_8_is_refused():
     auth = osv4.RequestsAWSV4SignerAuth(static(), REGION)
-    with pytest.raises(TypeError, match=r"^body: "):
-        requests.Request("POST", URL, data=iter([b"a"]), auth=auth).prepare()
+    with pytest.raises(ValueError, match=r"^header x-amz-meta: .* UTF-8$") as caught:
+        requests.Request("GET", URL, headers={"x-amz-meta": b"secret\xff"}, auth=auth).prepare()
+    assert "secret" not in str(caught.value)
+    requests.Request("GET", URL, headers={"x-other": b"\xff"}, auth=auth).prepare()
 
 
-def test_nothing_secret_follows_a_redirect_to_another_host():
-    received = []
+def test_no_url_is_sent_that_a_hop_might_read_otherwise():
+    auth = osv4.RequestsAWSV4SignerAuth(static(), REGION)
+    request = requests.Request("GET", URL).prepare()
+    for url in ("https://localhost/a/../b", "https://localhost/a\nb", "ftp://localhost/"):
+        request.url = url
+        with pytest.raises(ValueError, match=r"^url: "):
+            auth(request)
 
-    class Redirecting(BaseHTTPRequestHandler):
-        def do_GET(self):
-            received.append((self.server.server_address[1], {name.lower() for name in self.headers}))
-            self.send_response(302 if self.path == "/go" else 200)
-            self.send_header("location", f"http://127.0.0.1:{second.server_address[1]}/there")
-            self.send_header("content-length", "0")
-            self.end_headers()
 
-        def log_message(self, *_):
-            pass
+def test_an_authorization_of_the_requests_own_is_replaced(domain, session):
+    """As by every auth object of requests."""
+    auth = osv4.RequestsAWSV4SignerAuth(domain.credentials, REGION)
+    session.get(domain.url, headers={"authorization": "Bearer secret"}, auth=auth)
+    assert (domain.verified, domain.refused) == (1, 0)
 
-    with (
-        ThreadingHTTPServer(("127.0.0.1", 0), Redirecting) as first,
-        ThreadingHTTPServer(("127.0.0.1", 0), Redirecting) as second,
-        requests.Session() as session,
-    ):
-        threads = [threading.Thread(target=server.serve_forever, args=(0.01,)) for server in (first, second)]
-        for thread in threads:
-            thread.start()
-        session.trust_env = False
+
+def test_no_repr_of_the_headers_shows_a_secret():
+    auth = osv4.RequestsAWSV4SignerAuth(static(TOKEN), REGION)
+    headers = requests.Request("GET", URL, auth=auth).prepare().headers
+    for shown in (repr(headers), str(headers)):
+        assert (TOKEN in shown) is False
+        assert (headers["Authorization"] in shown) is False
+
+
+def test_through_a_proxy_by_plain_http(domain, session):
+    """The Host is then taken from the URL, where a default port may stand."""
+    auth = osv4.RequestsAWSV4SignerAuth(domain.credentials, REGION)
+    session.proxies = {"http": domain.url}
+    for host in ("search.example.com", "search.example.com:80", "SEARCH.example.com:9200"):
+        session.get(f"http://name:password@{host}/logs", auth=auth)
+    assert (domain.verified, domain.refused) == (3, 0)
+
+
+# A prepared request: sent again, signed again, copied, pickled.
+
+
+def test_a_prepared_request_may_be_sent_and_signed_again(domain, session):
+    with_token = domain.add_credentials("ASIAIOSFODNN7EXAMPLE", SECRET_KEY, TOKEN)
+    auth = osv4.RequestsAWSV4SignerAuth(with_token, REGION)
+    request = requests.Request(
+        "POST", f"{domain.url}/_bulk", data=b"1", headers={"x-amz-meta": "1"}, auth=auth
+    ).prepare()
+    hooks = len(request.hooks["response"])
+    session.send(request)
+    session.send(request)
+    session.send(request.copy())
+    request.prepare_body(b"22", None)
+    without_token = osv4.RequestsAWSV4SignerAuth(domain.credentials, REGION)
+    session.send(without_token(request))
+    other = request.copy()
+    other.url = f"{domain.url}/other"
+    session.send(auth(other))
+    session.send(request)
+    assert (domain.verified, domain.refused) == (6, 0)
+    assert len(request.hooks["response"]) == len(other.hooks["response"]) == hooks == 1
+    assert len(domain.requests[3].headers) == len(domain.requests[0].headers) - 1
+    assert pickle.loads(pickle.dumps(request)).headers == request.headers
+
+
+def test_an_answer_can_be_pickled_whatever_the_credentials_are(domain, session):
+    auth = osv4.RequestsAWSV4SignerAuth(lambda: domain.credentials, REGION)
+    answer = pickle.loads(pickle.dumps(session.get(domain.url, auth=auth)))
+    assert (answer.status_code, domain.verified) == (200, 1)
+
+
+# Bodies that are streams.
+
+
+def opened(tmp_path, content):
+    path = tmp_path / "body"
+    path.write_bytes(content)
+    return path.open("rb")
+
+
+class Rewindable:
+    """No more than what is needed, and no length."""
+
+    def __init__(self, content):
+        self._file = BytesIO(content)
+        self.read, self.seek, self.tell = self._file.read, self._file.seek, self._file.tell
+
+
+@pytest.mark.parametrize("kind", ["file", "BytesIO", "mmap", "rewindable"])
+@pytest.mark.parametrize("position", [0, 3])
+@pytest.mark.parametrize("size", [3, 3_000_000])
+def test_a_stream_is_sent_from_where_it_stands(domain, session, tmp_path, kind, position, size):
+    content = random.Random(size).randbytes(size)
+    with opened(tmp_path, content) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        body = {"file": file, "BytesIO": BytesIO(content), "mmap": mapped, "rewindable": Rewindable(content)}[kind]
+        body.seek(position)
+        auth = osv4.RequestsAWSV4SignerAuth(domain.credentials, REGION)
+        session.post(f"{domain.url}/_bulk", data=body, auth=auth)
+    assert (domain.verified, domain.refused) == (1, 0)
+    [request] = domain.requests
+    assert request.body == content[position:]
+    headers = {name.lower(): value for name, value in request.headers}
+    assert headers[b"content-length"] == str(len(content) - position).encode()
+    assert b"transfer-encoding" not in headers
+
+
+class OnlyRead:
+    def read(self, size=-1):
+        raise AssertionError
+
+
+def unseekable():
+    reader, writer = os.pipe()
+    os.close(writer)
+    return os.fdopen(reader, "rb")
+
+
+@pytest.mark.parametrize("kind", ["iterator", "generator", "pipe", "only read", "text", "text file"])
+def test_what_cannot_be_read_twice_is_refused(tmp_path, kind):
+    auth = osv4.RequestsAWSV4SignerAuth(static(), REGION)
+    with unseekable() as pipe, opened(tmp_path, b"text") as file, io.TextIOWrapper(file) as text_file:
+        body = {
+            "iterator": iter([b"a"]),
+            "generator": (part for part in [b"a"]),
+            "pipe": pipe,
+            "only read": OnlyRead(),
+            "text": StringIO("text"),
+            "text file": text_file,
+        }[kind]
+        request = requests.Request("POST", URL).prepare()
+        request.body = body
+        with pytest.raises(TypeError, match=r"^body: .*binary"):
+            auth(request)
+        if kind.startswith("text"):
+            assert body.read() == "text"
+
+
+def test_a_length_that_requests_gets_wrong_is_refused():
+    class Lying(BytesIO):
+        def __len__(self):
+            return 99
+
+    auth = osv4.RequestsAWSV4SignerAuth(static(), REGION)
+    with pytest.raises(ValueError, match="would announce 99 bytes of it, and reading it gives 3"):
+        requests.Request("POST", URL, data=Lying(b"abc"), auth=auth).prepare()
+    with gzip.GzipFile(fileobj=BytesIO(gzip.compress(b"abc" * 999))) as compressed:
+        try:
+            requests.Request("POST", URL, data=compressed, auth=auth).prepare()
+        except (TypeError, ValueError) as error:  # the former until Python 3.12
+            assert str(error).startswith("body: requests ")  # noqa: PT017
+        else:
+            assert compressed.read() == b"abc" * 999
+
+
+def test_a_stream_whose_hash_the_caller_states_is_sent(domain, session):
+    auth = osv4.RequestsAWSV4SignerAuth(domain.credentials, REGION)
+    headers = {"x-amz-content-sha256": sha256(b"abc").hexdigest()}
+    session.post(f"{domain.url}/_bulk", data=iter([b"a", b"bc"]), headers=headers, auth=auth)
+    assert (domain.verified, domain.refused, domain.requests[0].body) == (1, 0, b"abc")
+
+
+# Redirects.
+
+
+LOCATIONS = [
+    "http://127.0.0.1:{port}/there",
+    "HTTP://127.0.0.1:{port}/there",
+    "http://LOCALHOST:{port}/there?q=1#f",
+    "http://name:password@127.0.0.1:{port}/there",
+    "//127.0.0.1:{port}/there",
+    "http://127.0.0.1:{port}/ü",
+    "  http://127.0.0.1:{port}/there",
+]
+
+
+@pytest.mark.parametrize("location", LOCATIONS)
+@pytest.mark.parametrize(
+    ("method", "status"), [("GET", 302), ("POST", 301), ("POST", 303), ("PUT", 307), ("POST", 308)]
+)
+def test_nothing_secret_follows_a_redirect_to_another_host(session, location, method, status):
+    with RawServer() as second, RawServer(lambda _: (status, {"Location": location.format(port=second.port)})) as first:
         auth = osv4.RequestsAWSV4SignerAuth(static(TOKEN), REGION)
-        url = f"http://127.0.0.1:{first.server_address[1]}/go"
-        response = session.get(url, auth=auth, headers={"x-amz-meta": "1", "x-other": "2"})
-        for server in (first, second):
-            server.shutdown()
-        for thread in threads:
-            thread.join(5)
-    assert response.status_code == 200
-    (first_port, at_first), (second_port, at_second) = received
-    assert first_port != second_port
-    assert {"authorization", "x-amz-security-token", "x-amz-meta", "x-other"} <= at_first
-    assert not [name for name in at_second if name == "authorization" or name.startswith("x-amz-")]
-    assert "x-other" in at_second
+        headers = {"x-amz-meta": "1", "X-AMZ-Aoss-Collection-Id": "2", "x-other": "3"}
+        body = None if method == "GET" else BytesIO(b"{}")
+        answer = session.request(method, f"{first.url}/go", auth=auth, headers=headers, data=body)
+    assert answer.status_code == 200
+    [at_first], [at_second] = first.requests, second.requests
+    assert not tells_nothing(at_first, TOKEN)
+    assert TOKEN.encode() in at_first[0]
+    assert tells_nothing(at_second, TOKEN)
+    assert b"x-other: 3" in at_second[0]
+    assert at_second[1] == (b"{}" if status in (307, 308) else b"")
+
+
+@pytest.mark.parametrize("port", ["same", "other"])
+def test_nor_one_to_https_or_back(session, port):
+    ca = trustme.CA()
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ca.issue_cert("127.0.0.1", "localhost").configure_cert(tls)
+    auth = osv4.RequestsAWSV4SignerAuth(static(TOKEN), REGION)
+    with (
+        ca.cert_pem.tempfile() as ca_certs,
+        RawServer() as last,
+        RawServer(lambda _: (302, {"location": f"{last.url}/last"}), tls=tls) as second,
+        RawServer(lambda _: (307, {"location": f"{second.url}/second"})) as first,
+    ):
+        session.verify = ca_certs
+        assert session.post(f"{first.url}/go", auth=auth, data=b"{}").status_code == 200
+    assert not tells_nothing(first.requests[0], TOKEN)
+    assert [len(server.requests) for server in (first, second, last)] == [1, 1, 1]
+    assert tells_nothing(second.requests[0], TOKEN)
+    assert tells_nothing(last.requests[0], TOKEN)
+
+
+def test_nor_does_it_the_second_hop_of_one_host(session):
+    def answer(line):
+        return 302, {"location": "next" if line.startswith("GET /go ") else f"{second.url}/there"}
+
+    with RawServer() as second, RawServer(answer) as first:
+        auth = osv4.RequestsAWSV4SignerAuth(static(TOKEN), REGION)
+        assert session.get(f"{first.url}/go", auth=auth).status_code == 200
+    assert [request[0].split()[1] for request in first.requests] == [b"/go", b"/next"]
+    assert tells_nothing(second.requests[0], TOKEN)
+
+
+def test_nor_a_redirect_that_the_caller_follows(session):
+    with RawServer() as second, RawServer(lambda _: (307, {"location": f"{second.url}/there"})) as first:
+        auth = osv4.RequestsAWSV4SignerAuth(static(TOKEN), REGION)
+        answer = session.get(f"{first.url}/go", auth=auth, allow_redirects=False, headers={"x-amz-meta": "1"})
+        assert answer.status_code == 307
+        assert session.send(answer.next).status_code == 200
+    assert tells_nothing(second.requests[0], TOKEN)
+
+
+def test_netrc_brings_nothing_of_ours_back(session, tmp_path, monkeypatch):
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1\nlogin name\npassword word\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    session.trust_env = True
+    with RawServer() as second, RawServer(lambda _: (302, {"location": f"{second.url}/there"})) as first:
+        session.get(f"{first.url}/go", auth=osv4.RequestsAWSV4SignerAuth(static(TOKEN), REGION))
+    assert b"AWS4-HMAC-SHA256" in first.requests[0][0]
+    [(head, body)] = second.requests
+    assert b"Authorization: Basic " in head
+    assert tells_nothing((head.replace(b"Authorization: Basic ", b""), body), TOKEN)
+
+
+@pytest.mark.parametrize("body", [None, b"{}", "file"])
+@pytest.mark.parametrize("status", [302, 307])
+@pytest.mark.parametrize("absolute", [False, True])
+def test_a_redirect_within_one_host_is_signed_anew(domain, session, body, status, absolute):
+    base = domain.url if absolute else ""
+    domain.faults = lambda request: (
+        Fault.answer(status, headers={"location": f"{base}/there/%2f?q=a+b"}) if request.target == b"/go" else None
+    )
+    auth = osv4.RequestsAWSV4SignerAuth(domain.credentials, REGION)
+    content = BytesIO(b"..{}") if body == "file" else body
+    if body == "file":
+        content.seek(2)
+    try:
+        answer = session.post(f"{domain.url}/go", data=content, auth=auth, headers={"x-amz-meta": "1"})
+    finally:
+        domain.faults = None
+    assert answer.status_code == 200
+    assert [request.verdict for request in domain.requests] == [
+        "verified",
+        "MissingAuthenticationTokenException",
+        "verified",
+    ]
+    last = domain.requests[-1]
+    assert (last.method, last.body) == (("POST", b"{}" if body else b"") if status == 307 else ("GET", b""))
+    assert (b"x-amz-meta", b"1") in last.headers
+    assert [answer.status_code for answer in answer.history] == [status]
+
+
+def test_it_is_signed_anew_once(session):
+    def answer(line):
+        return (302, {"location": "/there"}) if line.startswith("GET /go ") else (403, {})
+
+    with RawServer(answer) as server:
+        auth = osv4.RequestsAWSV4SignerAuth(static(TOKEN), REGION)
+        assert session.get(f"{server.url}/go", auth=auth).status_code == 403
+    assert [tells_nothing(request, TOKEN) for request in server.requests] == [False, True, False]
+
+
+def test_nothing_is_signed_for_another_host_that_refuses(session):
+    with (
+        RawServer(lambda _: (403, {})) as second,
+        RawServer(lambda _: (302, {"location": f"{second.url}/there"})) as first,
+    ):
+        auth = osv4.RequestsAWSV4SignerAuth(static(TOKEN), REGION)
+        assert session.get(f"{first.url}/go", auth=auth).status_code == 403
+    [at_second] = second.requests
+    assert tells_nothing(at_second, TOKEN)
+
+
+# The program that announced SigV4 ("AWS SigV4 support for OpenSearch clients", opensearch.org, December 2022), by its
+# statements. AWSV4SignerAuth is imported from here, and the domain is localhost.
+ANNOUNCED = """
+from urllib.parse import urlparse
+from boto3 import Session
+from opensearchpy import OpenSearch, RequestsHttpConnection
+from opensearch_sigv4 import AWSV4SignerAuth
+
+url = urlparse("https://localhost")
+region = "us-east-1"
+credentials = Session().get_credentials()
+auth = AWSV4SignerAuth(credentials, region)
+client = OpenSearch(
+    hosts=[{"host": url.netloc, "port": url.port or 443}],
+    http_auth=auth,
+    use_ssl=True,
+    verify_certs=True,
+    connection_class=RequestsHttpConnection,
+)
+info = client.info()
+print(f"{info['version']['distribution']}: {info['version']['number']}")
+"""
+
+
+class Tunnel:
+    """A proxy for one CONNECT, whatever its target, to a port of loopback: nobody may listen on 443 here."""
+
+    def __init__(self, port):
+        self._port = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.settimeout(60)
+        self._thread = threading.Thread(target=self._serve)
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._thread.join(60)
+
+    def _serve(self):
+        with self._listener:
+            client, _ = self._listener.accept()
+        with client, socket.create_connection(("127.0.0.1", self._port)) as server:
+            head = b""
+            while not head.endswith(b"\r\n\r\n"):
+                head += client.recv(1)
+            self.target = head.split()[1]
+            client.sendall(b"HTTP/1.1 200 Connected\r\n\r\n")
+            back = threading.Thread(target=self._copy, args=(server, client))
+            back.start()
+            self._copy(client, server)
+            back.join(60)
+
+    @staticmethod
+    def _copy(source, sink):
+        with suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+
+
+def test_the_announced_program_runs():
+    with LocalDomain(https=True) as domain, Tunnel(urlsplit(domain.url).port) as tunnel:
+        domain.add_credentials("ASIAIOSFODNN7EXAMPLE", SECRET_KEY, TOKEN)
+        ran = run(
+            sys.executable,
+            "-W",
+            "error",
+            "-c",
+            ANNOUNCED,
+            AWS_ACCESS_KEY_ID="ASIAIOSFODNN7EXAMPLE",
+            AWS_SECRET_ACCESS_KEY=SECRET_KEY,
+            AWS_SESSION_TOKEN=TOKEN,
+            SSL_CERT_FILE=domain.ca_certs,
+            REQUESTS_CA_BUNDLE=domain.ca_certs,
+            CURL_CA_BUNDLE=None,
+            HTTPS_PROXY=tunnel.url,
+            https_proxy=None,
+            NO_PROXY=None,
+            no_proxy=None,
+        )
+        assert ran.returncode == 0, ran.stderr
+        assert ran.stdout.startswith("opensearch: ")
+        assert (domain.verified, domain.refused, tunnel.target) == (1, 0, b"localhost:443")
 
 
 # --- the async one -----------------------------------------------------------------------------------------

@@ -6,19 +6,22 @@ opensearch-py and requests-aws4auth.
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import requests.auth
 from requests import PreparedRequest, Response
+from requests.utils import rewind_body, super_len
 
 from . import core
 from .core import spec
 from .credentials import Snapshot, source_reading
-from .signer import SigV4Signer
+from .signer import SigV4Signer, sign_with_hash
 
 
 class _SignerAuth:
@@ -131,16 +134,25 @@ def _calls_as_version_2() -> bool:
 class RequestsAWSV4SignerAuth(_SignerAuth, requests.auth.AuthBase):
     """Sign `requests` requests, and those of opensearch-py's `RequestsHttpConnection`.
 
-    The request's target is first brought into the form in which urllib3 sends it unchanged. On a redirect to
-    another host the signature, the session token and every other `x-amz-*` stay behind.
+    The request's target is first brought into the form in which urllib3 sends it unchanged. As with every auth object
+    of requests, an `Authorization` of the request's own is replaced; its `X-Amz-Content-SHA256` is signed as it is.
+
+    A body is bytes, str, or a binary file, which is hashed from where it stands to its end, block by block, and set
+    back there. What cannot be set back, such as a generator or a pipe, is refused, unless the request says
+    `X-Amz-Content-SHA256` itself.
+
+    A redirect is followed as requests does, but without the signature, the session token and every other `x-amz-*`,
+    whatever host it leads to. Where it stays with this scheme, host and port, and is refused there, the request is
+    signed for its new address and sent again.
 
     :arg credentials: whatever `SigV4Signer` takes, except None
     :arg region: for example `us-east-1`
     :arg service: `es` (default), `aoss` or `osis`
 
     Raises:
-        ValueError: empty credentials, region or service.
-        TypeError: when called with a streamed body, which can be hashed only by reading it before it is sent.
+        ValueError: empty credentials, region or service. When called: a path segment that is exactly `.` or `..`; a
+            value of a signed header that is not UTF-8; a body of which requests would announce a wrong length.
+        TypeError: when called with a body that can be hashed only by using it up, or with a file of text.
 
     Thread-safety: one object may sign from any number of threads.
 
@@ -157,38 +169,198 @@ class RequestsAWSV4SignerAuth(_SignerAuth, requests.auth.AuthBase):
         return self._sign_request(request)
 
     def _sign_request(self, prepared_request: PreparedRequest) -> PreparedRequest:
-        parts = urlsplit(prepared_request.url or "")
-        target = core.request_target(parts.path or "/", parts.query)
-        prepared_request.url = f"{parts.scheme}://{parts.netloc}{target}"
-        prepared_request.headers.update(
-            self.signer.sign(
-                prepared_request.method or "",
-                prepared_request.url,
-                prepared_request.body,
-                [(_text(name), _text(value)) for name, value in prepared_request.headers.items()],
-            )
-        )
-        prepared_request.register_hook("response", self._leave_behind)  # type: ignore[no-untyped-call]
-        return prepared_request
+        request, headers = prepared_request, prepared_request.headers
+        for name in [name for name, value in headers.items() if isinstance(value, _Signed)]:
+            del headers[name]
+        headers.pop(spec.AUTHORIZATION, None)
+        request.method = (request.method or "").upper()
+        request.url, origin = _as_sent(request.url or "")
+        own = [(name, value) for name, value in headers.items() if stays_behind(_text(name).lower())]
+        known_hash = None if spec.CONTENT_SHA256 in headers else _prepare_body(request)
+        pairs = header_pairs(self.signer, headers.items())
+        signed = sign_with_hash(self.signer, request.method, request.url, request.body, pairs, known_hash)
+        for name, text in signed.items():
+            headers[name] = _SignedSecret(text) if name in _SECRET else _Signed(text)
+        for name, value in list(headers.items()):
+            if isinstance(value, str) and not value.isascii() and self.signer.signs(_text(name).lower()):
+                # Signed as UTF-8, so sent as UTF-8: http.client would take latin-1.
+                headers[name] = value.encode()  # type: ignore[assignment]
+        # Not registered with the others: copies of a request share the list.
+        others = [hook for hook in request.hooks["response"] if not isinstance(hook, _OnResponse)]
+        request.hooks = {**request.hooks, "response": [_OnResponse(self, origin, own), *others]}
+        return request
 
-    @staticmethod
-    def _leave_behind(response: Response, **_: Any) -> None:
-        # requests copies the request's headers to the next hop and drops Authorization alone, even for another host.
+
+class _OnResponse:
+    """Leaves behind, on a redirect, what is meant for one host; signs anew where one host has redirected to itself.
+
+    requests copies a request's headers to the next one, and drops Authorization alone, and for another host alone. What
+    the next host is, is not asked here: there is no telling it wrong from what requests will make of a Location.
+    """
+
+    def __init__(self, auth: RequestsAWSV4SignerAuth | None, origin: tuple[str, str] | None, own: Any) -> None:
+        self._auth = auth
+        self._origin = origin
+        self._own = own
+
+    def __call__(self, response: Response, **options: Any) -> Response | None:
         request = response.request
-        if response.is_redirect and request.url is not None:
-            here, there = (urlsplit(url) for url in (request.url, urljoin(request.url, response.headers["location"])))
-            if (here.scheme, here.netloc) != (there.scheme, there.netloc):
-                for name in list(request.headers):
-                    if name.lower() == "authorization" or name.lower().startswith(spec.SIGNED_PREFIX):
-                        del request.headers[name]
+        if response.is_redirect:
+            for name in list(request.headers):
+                if stays_behind(_text(name).lower()):
+                    del request.headers[name]
+        elif (
+            self._auth is not None
+            and response.status_code in REFUSED_STATUSES
+            and spec.AUTHORIZATION not in request.headers
+            and _origin_of(request.url or "") == self._origin
+            # Not for a hash that the caller stated: the body may be another by now, or used up.
+            and all(_text(name).lower() != "x-amz-content-sha256" for name, _ in self._own)
+        ):
+            return self._signed_anew(self._auth, response, options)
+        return None
+
+    def _signed_anew(self, auth: RequestsAWSV4SignerAuth, response: Response, options: dict[str, Any]) -> Response:
+        """What the host answers to the same request with a signature; requests' own digest auth goes about it so."""
+        _ = response.content  # read, so that its connection can be used again
+        response.close()
+        request = response.request.copy()
+        request.headers.update(self._own)
+        if hasattr(request.body, "seek"):
+            rewind_body(request)
+        answer: Response = response.connection.send(auth(request), **options)
+        answer.request = request
+        answer.history.append(response)
+        return answer
+
+    def __reduce__(self) -> Any:
+        # A response can be pickled whatever the credentials are; they stay here.
+        return _OnResponse, (None, None, ())
+
+
+class _Signed(str):
+    """The value of a header that was set here: the next signature replaces it, and takes it for nobody's own."""
+
+    __slots__ = ()
+
+
+class _SignedSecret(_Signed):
+    """The same; no `repr` of the headers shows it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
 
 
 class AWSV4SignerAuth(RequestsAWSV4SignerAuth):
     """opensearch-py's older name of `RequestsAWSV4SignerAuth`; the same in everything."""
 
 
+# --- one request -------------------------------------------------------------------------------------------
+
+#: How the service refuses a request without a signature.
+REFUSED_STATUSES = frozenset([401, 403])
+_SECRET = frozenset([spec.AUTHORIZATION, spec.SECURITY_TOKEN])
+_BLOCK_BYTES = 1 << 20
+
+
+def stays_behind(name: str) -> bool:
+    """Whether a header of this lower-case name is meant for the host that it was signed for, and for no other."""
+    return name == "authorization" or name.startswith(spec.SIGNED_PREFIX)
+
+
+def header_pairs(signer: SigV4Signer, headers: Iterable[tuple[str | bytes, str | bytes]]) -> list[tuple[str, str]]:
+    """A request's headers as text for the signer.
+
+    Raises:
+        ValueError: a signed header's value that is no text in UTF-8. The message does not hold it.
+    """
+    pairs = []
+    for given, value in headers:
+        name = _text(given)
+        is_utf8 = isinstance(value, bytes) and signer.signs(name.lower())
+        pairs.append((name, _utf8_text(name, value) if is_utf8 else _text(value)))
+    return pairs
+
+
+def _utf8_text(name: str, value: Any) -> str:
+    with suppress(UnicodeDecodeError):
+        return value.decode()  # type: ignore[no-any-return]
+    raise ValueError(f"header {name}: a value that is signed has to be UTF-8")
+
+
 def _text(value: str | bytes) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else value
+
+
+def _as_sent(url: str) -> tuple[str, tuple[str, str]]:
+    """The URL in the form in which requests and urllib3 change nothing, and its scheme with host and port."""
+    parts = core.split_url(url)  # which refuses what urlsplit would drop
+    scheme, netloc, _, _, fragment = urlsplit(url)
+    if scheme == "http":
+        netloc = netloc.removesuffix(":80")  # http.client would send it to a proxy, and nobody else, in the Host
+    target = core.request_target(parts.path, parts.query)
+    return f"{scheme}://{netloc}{target}" + (f"#{fragment}" if fragment else ""), (scheme, netloc)
+
+
+def _origin_of(url: str) -> tuple[str, str]:
+    return urlsplit(url)[:2]
+
+
+def _prepare_body(request: PreparedRequest) -> str | None:
+    """Make the body one that is sent as it was hashed; return its hash where the signer could not make it."""
+    body: Any = request.body
+    if body is None or isinstance(body, (str, bytes)):
+        return None
+    if not hasattr(body, "read"):  # which urllib3 asks first, too
+        try:
+            request.body = bytes(core.body_buffer(body) or b"")
+        except TypeError:
+            raise _used_up(body) from None
+        size = len(request.body)
+        known_hash = None
+    else:
+        known_hash, size = _hash_from_here(body)
+        try:
+            announced = super_len(body)  # type: ignore[no-untyped-call]
+        except (AttributeError, TypeError, OSError):
+            raise TypeError(
+                f"body: requests cannot tell the length of an object of type {type(body).__name__}; pass its bytes"
+            ) from None
+        if announced not in (0, size):  # of 0, nothing is announced
+            raise ValueError(
+                f"body: requests would announce {announced} bytes of it, and reading it gives {size}; pass its bytes"
+            )
+    request.headers["Content-Length"] = str(size)
+    request.headers.pop("Transfer-Encoding", None)
+    return known_hash
+
+
+def _hash_from_here(stream: Any) -> tuple[str, int]:
+    """SHA-256 and number of the bytes that a file holds from its position on, where it then stands again."""
+    try:
+        start = stream.tell()
+        stream.seek(start)
+    except (AttributeError, OSError):
+        raise _used_up(stream) from None
+    digest, size = hashlib.sha256(), 0
+    try:
+        while block := stream.read(_BLOCK_BYTES):
+            if isinstance(block, str):
+                raise TypeError("body: a file of text cannot be signed; open it in binary mode, 'rb'")
+            digest.update(block)
+            size += len(block)
+    finally:
+        stream.seek(start)
+    return digest.hexdigest(), size
+
+
+def _used_up(body: object) -> TypeError:
+    return TypeError(
+        f"body: an object of type {type(body).__name__} can be hashed only by using it up before it is sent; pass "
+        "bytes, or a binary file that can be read twice"
+    )
 
 
 # --- taking over signer objects ----------------------------------------------------------------------------
