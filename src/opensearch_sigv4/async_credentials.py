@@ -23,6 +23,7 @@ from .credentials import (
     _copy_of,
     _name,
     _no_credentials,
+    _picklable,
     _read,
     _Refreshable,
     _refreshes_as,
@@ -76,8 +77,8 @@ class LoopSource(CredentialSource):
                 raise error if own is None else own from error
         return snapshot
 
-    def take(self, snapshot: Snapshot) -> None:
-        """Let this be what the next signature in this thread is made with."""
+    def take(self, snapshot: Snapshot | None) -> None:
+        """Let this be what the next signature in this thread is made with; None takes back what was not used."""
         self._taken.snapshot = snapshot
 
     def snapshot(self) -> Snapshot:
@@ -189,6 +190,9 @@ class _Threaded(LoopSource):
     def __repr__(self) -> str:
         return repr(self._source).replace("CredentialSource", "LoopSource", 1)
 
+    def __reduce__(self) -> Any:
+        return loop_source_of, (self._source,)  # which knows whether it can be pickled
+
 
 class _Asked(LoopSource):
     """What a function answers, which is asked for every request, one request's answer being good for all that wait.
@@ -222,6 +226,11 @@ class _Asked(LoopSource):
 
     def _blocking(self) -> Snapshot:
         return source_of(self._given).snapshot()
+
+    def __reduce__(self) -> Any:
+        if self._function is self._given:
+            return loop_source_of, (_picklable(self._given),)
+        return super().__reduce__()
 
 
 class _AwaitedSession(_Asked):

@@ -408,6 +408,7 @@ def _adopt_aws4auth(auth: Any) -> SigV4Signer:
 
 _OUR_KINDS = (Urllib3AWSV4SignerAuth, RequestsAWSV4SignerAuth, AWSV4SignerAuth, AWSV4SignerAsyncAuth)
 _FOREIGN_KINDS: tuple[tuple[str, str, Callable[[Any], SigV4Signer]], ...] = (
+    ("opensearch_sigv4.httpx_auth", "HttpxAWSV4SignerAuth", lambda auth: auth.signer),  # ours, where httpx is there
     ("opensearchpy.helpers.signer", "AWSV4Signer", _adopt_opensearchpy),
     ("opensearchpy.helpers.signer", "Urllib3AWSV4SignerAuth", _adopt_opensearchpy),
     ("opensearchpy.helpers.signer", "RequestsAWSV4SignerAuth", _adopt_opensearchpy),

@@ -524,15 +524,19 @@ class _Callable(_Asked):
         return self._adopt(self._credentials())
 
     def __reduce__(self) -> Any:
-        if "cloudpickle" not in sys.modules:  # which Spark and Dask use, and which takes what pickle does not
-            try:
-                pickle.dumps(self._credentials)
-            except Exception as error:
-                raise TypeError(
-                    f"credentials: {_name(self._credentials)} cannot be pickled ({type(error).__name__}); pass a "
-                    "callable that can, such as a function of a module"
-                ) from None
-        return source_of, (self._credentials,)
+        return source_of, (_picklable(self._credentials),)
+
+
+def _picklable(function: Any) -> Any:
+    if "cloudpickle" not in sys.modules:  # which Spark and Dask use, and which takes what pickle does not
+        try:
+            pickle.dumps(function)
+        except Exception as error:
+            raise TypeError(
+                f"credentials: {_name(function)} cannot be pickled ({type(error).__name__}); pass a callable that can, "
+                "such as a function of a module"
+            ) from None
+    return function
 
 
 class _Reading(_Asked):

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncGenerator, Generator, ItemsView, Iterator, KeysView, ValuesView
+from contextlib import suppress
+from functools import cache
 from typing import Any
 
 try:
@@ -12,33 +17,277 @@ except ImportError as error:
         "HttpxAWSV4SignerAuth needs httpx: pip install 'opensearch-sigv4[httpx]'", name=error.name
     ) from None
 
-from .async_credentials import loop_source_of
-from .auth import _SignerAuth
-from .signer import SigV4Signer
+from . import core
+from ._signing import HASH_IN_THREAD_MIN_BYTES
+from .async_credentials import LoopSource, loop_source_of
+from .auth import REFUSED_STATUSES, _SignerAuth, header_pairs, stays_behind
+from .core import spec
+from .signer import SigV4Signer, sign_with_hash
 
 
 class HttpxAWSV4SignerAuth(_SignerAuth, httpx.Auth):
-    """Sign the requests of an `httpx.Client` or `AsyncClient`, bodies included: pass it as `auth`."""
+    """Sign the requests of an `httpx.Client` or `httpx.AsyncClient`, bodies included: pass it as `auth`.
+
+    The request's target is first brought into a form that nothing on its way has a reason to change. As with every auth
+    object of httpx, an `Authorization` of the request's own is replaced; its `X-Amz-Content-SHA256` is signed as it is.
+
+    The body is read into memory, whatever it is given as, and sent as it was hashed, with its length; unless the
+    request says `X-Amz-Content-SHA256` itself. In an `AsyncClient`, which has to run on asyncio, nothing blocks the
+    loop: credentials are fetched in a thread or awaited, once for all requests that wait for them, and large bodies are
+    hashed in a thread.
+
+    A redirect is followed as httpx does if asked to, but without the signature, the session token and every other
+    `x-amz-*`, whatever host it leads to, and `next_request` is without them, too. Where it stays with this scheme, host
+    and port, and is refused there, the request is signed for its new address and sent again. Copies and pickles of a
+    signed request's headers are without them as well.
+
+    :arg credentials: whatever `SigV4Signer` takes, except None; in an `AsyncClient` also what has to be awaited: an
+        aiobotocore session or credentials object, a coroutine function, or a callable that returns an awaitable
+    :arg region: for example `us-east-1`
+    :arg service: `es` (default), `aoss` or `osis`
+
+    Raises:
+        ValueError: empty credentials, region or service. Of a request: a path segment that is exactly `.` or `..`; a
+            value of a signed header that is not UTF-8. Nothing was sent.
+        TypeError: of a request: credentials that have to be awaited, in a `Client`; a body of the other kind of client.
+        RuntimeError: this version of httpx would send what is secret along a redirect.
+
+    Thread-safety: any number of threads, event loops and clients of both kinds may share one; credentials that have to
+    be awaited belong to one loop.
+
+    >>> import httpx
+    >>> from botocore.credentials import Credentials
+    >>> credentials = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
+    >>> auth = HttpxAWSV4SignerAuth(credentials, "us-east-1", "aoss")
+    >>> echo = httpx.MockTransport(lambda request: httpx.Response(200, text=request.headers["authorization"]))
+    >>> with httpx.Client(auth=auth, transport=echo) as client:
+    ...     client.get("https://abc.us-east-1.aoss.amazonaws.com/logs/_search").text.split()[0]
+    'AWS4-HMAC-SHA256'
+    """
 
     def __init__(self, credentials: Any, region: str, service: str = "es") -> None:
+        _refuse_httpx_that_tells()
         super().__init__(credentials, region, service)
 
     def _signer_of(self, credentials: Any, region: str, service: str) -> SigV4Signer:
-        self._source = loop_source_of(credentials)
-        return SigV4Signer(self._source, region, service)
+        return SigV4Signer(loop_source_of(credentials), region, service)
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        request.read()
-        yield self._sign_request(request)
+        unsigned: httpx.Request | None = request
+        while unsigned is not None:
+            if _needs_hash(unsigned):
+                if not isinstance(unsigned.stream, httpx.SyncByteStream):
+                    raise TypeError("body: an asynchronous one needs an httpx.AsyncClient")
+                streamed = not isinstance(unsigned.stream, httpx.ByteStream)
+                unsigned.read()
+                _state_length(unsigned, streamed)
+            signed = self._sign_request(unsigned)
+            response = yield signed
+            unsigned = _to_be_signed_anew(request, signed, response)
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        await request.aread()
-        self._source.take(await self._source.fetch())
-        yield self._sign_request(request)
+        source: LoopSource = self.signer.source
+        unsigned: httpx.Request | None = request
+        while unsigned is not None:
+            payload_hash = None
+            if _needs_hash(unsigned):
+                if not isinstance(unsigned.stream, httpx.AsyncByteStream):
+                    raise TypeError("body: one that is read synchronously needs an httpx.Client; pass its bytes")
+                streamed = not isinstance(unsigned.stream, httpx.ByteStream)
+                content = await unsigned.aread()
+                _state_length(unsigned, streamed)
+                if len(content) >= HASH_IN_THREAD_MIN_BYTES:
+                    loop = asyncio.get_running_loop()
+                    payload_hash = await loop.run_in_executor(None, core.payload_hash, content)
+            source.take(await source.fetch())
+            try:
+                signed = self._sign_request(unsigned, payload_hash)
+            finally:
+                source.take(None)  # whatever a subclass's _sign_request did or did not do with it
+            response = yield signed
+            unsigned = _to_be_signed_anew(request, signed, response)
 
-    def _sign_request(self, request: httpx.Request) -> httpx.Request:
-        url = f"{request.url.scheme}://{request.url.netloc.decode('ascii')}{request.url.raw_path.decode('ascii')}"
-        signed = self.signer.sign(request.method, url, request.content, request.headers.multi_items())
-        for name, value in signed.items():
-            request.headers[name] = value
+    def _sign_request(self, request: httpx.Request, payload_hash: str | None = None) -> httpx.Request:
+        request.method = request.method.upper()
+        path, _, query = request.url.raw_path.decode("ascii").partition("?")
+        target = core.request_target(path, query).encode("ascii")
+        if target != request.url.raw_path:
+            request.url = request.url.copy_with(raw_path=target)
+        url = b"%b://%b%b" % (request.url.raw_scheme, request.url.netloc, request.url.raw_path)
+        own = httpx.Headers([pair for pair in _own(request.headers) if _lower(pair[0]) != "authorization"])
+        body = request.content if _needs_hash(request) else None
+        pairs = header_pairs(self.signer, own.raw)
+        signed = sign_with_hash(self.signer, request.method, url.decode("ascii"), body, pairs, payload_hash)
+        request.headers = _SignedHeaders(own, signed)
         return request
+
+
+def _needs_hash(request: httpx.Request) -> bool:
+    return not any(name.lower() == b"x-amz-content-sha256" for name, _ in _own(request.headers))
+
+
+def _state_length(request: httpx.Request, was_streamed: bool) -> None:
+    """Announce a body that was read for what it is now: httpx takes a file's length for that of what was left of it."""
+    if was_streamed:
+        request.headers.pop("transfer-encoding", None)
+        request.headers["Content-Length"] = str(len(request.content))
+
+
+def _to_be_signed_anew(first: httpx.Request, signed: httpx.Request, response: httpx.Response) -> httpx.Request | None:
+    """The request to which `signed` was redirected within the first one's host, and which was refused unsigned."""
+    last = response.request
+    if (
+        last is not signed
+        and response.status_code in REFUSED_STATUSES
+        and "authorization" not in last.headers
+        and _origin_of(last.url) == _origin_of(first.url)
+        # Not for a hash that the caller stated: the body may be another by now, or used up.
+        and _needs_hash(first)
+    ):
+        last.headers.update([pair for pair in _own(first.headers) if stays_behind(_lower(pair[0]))])
+        return last
+    return None
+
+
+def _origin_of(url: httpx.URL) -> tuple[bytes, bytes, int | None]:
+    return url.raw_scheme, url.raw_host, url.port
+
+
+# --- headers that httpx may copy ---------------------------------------------------------------------------
+
+
+class _SignedHeaders(httpx.Headers):
+    """A signed request's headers: whole for who reads or sends them, without what is secret for who copies them.
+
+    httpx follows a redirect without asking an auth object, with a copy of the request's headers, out of which it takes
+    Authorization alone, and not always. What a copy takes, in `httpx.Headers.__init__`, is `_list`;
+    `_refuse_httpx_that_tells` makes sure of it.
+    """
+
+    def __init__(self, own: httpx.Headers, signed: dict[str, str]) -> None:
+        self._signed = frozenset(_lower(name.encode()) for name in signed)
+        added = [(name.encode(), value.encode()) for name, value in signed.items()]
+        self._whole = httpx.Headers([pair for pair in own.raw if _lower(pair[0]) not in self._signed] + added)
+
+    @property
+    def own(self) -> list[tuple[bytes, bytes]]:
+        """What was not set here, but by the caller or an event hook."""
+        return [pair for pair in self._whole.raw if _lower(pair[0]) not in self._signed]
+
+    @property
+    def _told(self) -> list[tuple[bytes, bytes]]:
+        return [pair for pair in self._whole.raw if not stays_behind(_lower(pair[0]))]
+
+    @property
+    def _list(self) -> Any:  # type: ignore[override]
+        return httpx.Headers(self._told)._list
+
+    @property
+    def encoding(self) -> str:
+        return self._whole.encoding
+
+    @encoding.setter
+    def encoding(self, value: str) -> None:
+        self._whole.encoding = value
+
+    @property
+    def raw(self) -> list[tuple[bytes, bytes]]:
+        return self._whole.raw
+
+    def keys(self) -> KeysView[str]:
+        return self._whole.keys()
+
+    def values(self) -> ValuesView[str]:
+        return self._whole.values()
+
+    def items(self) -> ItemsView[str, str]:
+        return self._whole.items()
+
+    def multi_items(self) -> list[tuple[str, str]]:
+        return self._whole.multi_items()
+
+    def get_list(self, key: str, split_commas: bool = False) -> list[str]:
+        return self._whole.get_list(key, split_commas)
+
+    def update(self, headers: Any = None) -> None:  # type: ignore[override]
+        self._whole.update(headers)
+
+    def __getitem__(self, key: str) -> str:
+        return self._whole[key]
+
+    def __setitem__(self, key: str, value: str) -> None:
+        self._whole[key] = value
+
+    def __delitem__(self, key: str) -> None:
+        del self._whole[key]
+
+    def __contains__(self, key: Any) -> bool:
+        return key in self._whole
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._whole)
+
+    def __len__(self) -> int:
+        return len(self._whole)
+
+    def __eq__(self, other: object) -> bool:
+        return self._whole == (other._whole if isinstance(other, _SignedHeaders) else other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        secret = spec.SECURITY_TOKEN.lower()
+        return repr(httpx.Headers([(n, "[secure]" if n == secret else value) for n, value in self.multi_items()]))
+
+    def __reduce__(self) -> Any:
+        return httpx.Headers, (self._told,)
+
+
+def _own(headers: httpx.Headers) -> list[tuple[bytes, bytes]]:
+    return headers.own if isinstance(headers, _SignedHeaders) else headers.raw
+
+
+def _lower(name: bytes) -> str:
+    return name.decode("latin-1").lower()
+
+
+@cache
+def _refuse_httpx_that_tells() -> None:
+    """Raise RuntimeError if what is secret would go along a redirect: one is followed, in memory, once a process."""
+    secret = (b"authorization", b"x-amz-security-token")
+    sent: list[set[bytes]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append({name.lower() for name, _ in request.headers.raw})
+        return httpx.Response(307, headers={"location": "/"}) if len(sent) == 1 else httpx.Response(200)
+
+    is_kept = False
+    with (
+        suppress(Exception),
+        _Silence(),
+        httpx.Client(transport=httpx.MockTransport(answer), trust_env=False) as client,
+    ):
+        request = httpx.Request("GET", "https://localhost/")
+        request.headers = _SignedHeaders(request.headers, {name.decode(): "secret" for name in secret})
+        client.send(request, follow_redirects=True)
+        first, second = sent
+        is_kept = first.issuperset(secret) and second.isdisjoint(secret)
+    if not is_kept:
+        raise RuntimeError(
+            f"HttpxAWSV4SignerAuth cannot keep signature and session token from going along with a redirect in httpx "
+            f"{httpx.__version__}; please report it, and use an older one"
+        )
+
+
+class _Silence(logging.Filter):
+    """Lets httpx log nothing of what this thread does."""
+
+    def __enter__(self) -> None:
+        self._thread = threading.get_ident()
+        logging.getLogger("httpx").addFilter(self)
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger("httpx").removeFilter(self)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.thread != self._thread
