@@ -486,6 +486,17 @@ def test_it_is_signed_anew_once(session):
     assert [tells_nothing(request, TOKEN) for request in server.requests] == [False, True, False]
 
 
+@pytest.mark.parametrize("stripped", [False, True])
+def test_a_refusal_is_not_repeated(session, stripped):
+    with RawServer(lambda _: (403, {})) as server:
+        auth = osv4.RequestsAWSV4SignerAuth(static(TOKEN), REGION)
+        request = requests.Request("GET", f"{server.url}/go", auth=auth).prepare()
+        if stripped:
+            del request.headers["Authorization"]
+        assert session.send(request).status_code == 403
+    assert len(server.requests) == 1
+
+
 def test_nothing_is_signed_for_another_host_that_refuses(session):
     with (
         RawServer(lambda _: (403, {})) as second,

@@ -486,7 +486,7 @@ LOCATIONS = [
     "http://LOCALHOST:{port}/there?q=1#f",
     "http://name:password@127.0.0.1:{port}/there",
     "//127.0.0.1:{port}/there",
-    "http://127.0.0.1:{port}/%C3%BC",
+    "http://127.0.0.1:{port}/ü",
 ]
 
 
@@ -611,10 +611,18 @@ def test_nothing_is_signed_for_another_host_that_refuses(call):
     assert tells_nothing(at_second, TOKEN)
 
 
-def test_a_refusal_is_not_repeated(call):
+@pytest.mark.parametrize("stripped", [False, True])
+def test_a_refusal_is_not_repeated(call, stripped):
+    def strip(request):
+        del request.headers["authorization"]
+
+    async def awaited_strip(request):
+        strip(request)
+
+    client = {"event_hooks": {"request": [strip if call is in_client else awaited_strip]}} if stripped else {}
     with RawServer(lambda _: (403, {})) as server:
         auth = HttpxAWSV4SignerAuth(static(TOKEN), REGION)
-        assert call(auth, url=f"{server.url}/go", follow_redirects=True).status_code == 403
+        assert call(auth, url=f"{server.url}/go", follow_redirects=True, client=client).status_code == 403
     assert len(server.requests) == 1
 
 

@@ -202,15 +202,18 @@ class _OnResponse:
         self._auth = auth
         self._origin = origin
         self._own = own
+        self._redirected = False
 
     def __call__(self, response: Response, **options: Any) -> Response | None:
         request = response.request
         if response.is_redirect:
+            self._redirected = True
             for name in list(request.headers):
                 if stays_behind(_text(name).lower()):
                     del request.headers[name]
         elif (
             self._auth is not None
+            and self._redirected
             and response.status_code in REFUSED_STATUSES
             and spec.AUTHORIZATION not in request.headers
             and _origin_of(request.url or "") == self._origin
