@@ -53,6 +53,9 @@ class SigningConnection:
     _call: Callable[[AuthCallable, str, str, Any, dict[str, Any]], Any]
     _source_of: Callable[[Any], CredentialSource]
 
+    #: Whether the HTTP client encodes a header's str as latin-1, and takes bytes; else it encodes it as UTF-8.
+    _sends_latin_1 = True
+
     def _construct(
         self,
         parent_init: inspect.Signature,
@@ -196,10 +199,10 @@ class SigningConnection:
         Nothing of all these changes between here and the socket.
         """
         signed = sign_with_hash(signer, method, url, body, headers, known_hash)
-        for name, value in headers.items():
-            if not value.isascii() and signer.signs(name):
-                # Signed as UTF-8, so sent as UTF-8: http.client would take latin-1.
-                headers[name] = value.encode()
+        if self._sends_latin_1:
+            for name, value in headers.items():
+                if not value.isascii() and signer.signs(name):
+                    headers[name] = value.encode()  # as it was signed
         add_signed(headers, signed)
         return signed.get(spec.CONTENT_SHA256)  # None where a caller's own was signed
 

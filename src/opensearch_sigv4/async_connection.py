@@ -80,6 +80,7 @@ class AsyncSigV4HttpConnection(SigningConnection, AsyncHttpConnection):
 
     _called_with = "method=, url=, body=, headers="
     _source_of = staticmethod(loop_source_of)
+    _sends_latin_1 = False
     _slots: asyncio.Semaphore
 
     def __init__(
@@ -120,6 +121,8 @@ class AsyncSigV4HttpConnection(SigningConnection, AsyncHttpConnection):
 
     async def _create_aiohttp_session(self) -> None:
         await super()._create_aiohttp_session()
+        session: Any = self.session
+        session.headers.clear()  # each request has all of its own; what only these hold would be sent unsigned
         self._slots = asyncio.Semaphore(self._limit or sys.maxsize)
 
     async def _open(self, loop: asyncio.AbstractEventLoop) -> None:
