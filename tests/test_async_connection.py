@@ -19,7 +19,7 @@ from datetime import timedelta
 import opensearchpy
 import pytest
 from blockbuster import BlockingError, blockbuster_ctx
-from botocore.credentials import Credentials
+from botocore.credentials import Credentials, DeferredRefreshableCredentials
 from botocore.exceptions import NoCredentialsError
 from opensearchpy import AIOHttpConnection, AsyncHttpConnection, AsyncOpenSearch, MetricsEvents
 from requests.auth import HTTPBasicAuth
@@ -793,6 +793,199 @@ def test_closing_while_requests_are_under_way(server, https):
         assert domain.verified == 3
 
 
+@pytest.mark.parametrize("is_async", [False, True])
+def test_closing_while_credentials_are_fetched(server, is_async):
+    calls, go_on = [], threading.Event()
+
+    def ask():
+        calls.append(1)
+        assert go_on.wait(TIMEOUT_S)
+        return static()
+
+    async def ask_awaited():
+        calls.append(1)
+        while not go_on.is_set():
+            await asyncio.sleep(0.001)
+        return static()
+
+    async def main():
+        async with connection_to(server, region=REGION, credentials=ask_awaited if is_async else ask) as connection:
+            tasks = [asyncio.create_task(connection.perform_request("GET", "/")) for _ in range(30)]
+            while not calls:
+                await asyncio.sleep(0)
+            await connection.close()
+            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+            assert {getattr(outcome, "status_code", outcome) for outcome in outcomes} == {"N/A"}
+
+    run(main())
+    go_on.set()
+    join_refreshers()
+    assert len(calls) == 1
+    assert server.received == []
+
+
+def test_closing_that_is_cancelled_closes_the_session(server):
+    async def stubborn():
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.01)
+
+    async def main():
+        for turns in range(6):
+            async with connection_to(server, region=REGION, credentials=stubborn) as connection:
+                request = asyncio.create_task(connection.perform_request("GET", "/"))
+                while connection.session is None:
+                    await asyncio.sleep(0)
+                session = connection.session
+                closing = asyncio.create_task(connection.close())
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                closing.cancel()
+                await asyncio.gather(closing, return_exceptions=True)
+                assert session.closed or turns == 0  # it had not begun
+                await connection.close()
+                await asyncio.gather(request, return_exceptions=True)
+
+    async def settled():
+        await main()
+        await asyncio.sleep(0.05)
+
+    run(settled())
+
+
+def test_waiting_for_credentials_takes_no_connection(server):
+    """Nor is it counted by the timeout; and who needs none goes on."""
+    go_on, asked = threading.Event(), threading.Event()
+
+    def refresh():
+        asked.set()
+        assert go_on.wait(TIMEOUT_S)
+        return refresher()
+
+    clock = Clock()
+    refresher = Refresher(clock, SECOND)
+    credentials = DeferredRefreshableCredentials(refresh, "test", time_fetcher=clock)
+
+    async def main():
+        options = {"credentials": credentials, "pool_maxsize": 2, "timeout": 1}
+        async with connection_to(server, region=REGION, **options) as connection:
+            waiting = [asyncio.create_task(connection.perform_request("GET", "/")) for _ in range(20)]
+            while not asked.is_set():
+                await asyncio.sleep(0)
+            for _ in range(5):
+                await connection.perform_request("GET", "/own", headers={"authorization": "ApiKey x"})
+            go_on.set()
+            await asyncio.gather(*waiting)
+
+    run(main())
+    join_refreshers()
+    assert len(server.received) == 25
+
+
+def test_a_full_pool_of_the_loop_does_not_hold_up_a_request(server):
+    go_on = threading.Event()
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        waiting = [loop.run_in_executor(None, go_on.wait, TIMEOUT_S) for _ in range(40)]
+        async with connection_to(server, region=REGION, credentials=static(), http_compress=True) as connection:
+            await connection.perform_request("POST", "/", body=b"x" * (1 << 20))
+        go_on.set()
+        await asyncio.gather(*waiting)
+
+    run(main())
+    assert len(server.received) == 1
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "GET", "POST"])
+def test_a_request_whose_answer_was_lost_is_not_sent_again_unasked(server, method):
+    def answer(handler):
+        if len(server.received) > 1:
+            handler.close_connection = True
+            handler.connection.shutdown(socket.SHUT_RDWR)
+        return 200, {}, b"{}"
+
+    server.answer = answer
+
+    async def main():
+        async with AsyncOpenSearch(
+            server.url, connection_class=AsyncSigV4HttpConnection, region=REGION, credentials=static(), max_retries=0
+        ) as client:
+            await client.transport.perform_request(method, "/1")
+            with pytest.raises(opensearchpy.ConnectionError):
+                await client.transport.perform_request(method, "/2")
+
+    with contextlib.suppress(OSError):
+        run(main())
+    assert [path for _, path, _, _ in server.received] == ["/1", "/2"]
+
+
+def test_long_headers_of_an_answer(server):
+    server.answer = (200, {"x-long": "a" * 20_000}, b"{}")
+    assert len(perform(server)[1]["x-long"]) == 20_000
+
+
+def test_a_callers_framing_is_not_sent(local_domain):
+    async def main():
+        async with connection_to_domain(local_domain) as connection:
+            for headers in ({"Content-Length": "0"}, {"Transfer-Encoding": "chunked"}):
+                await connection.perform_request("POST", "/logs/_doc", body=b'{"a": 1}', headers=headers)
+
+    run(main())
+    assert [request.body for request in local_domain.requests] == [b'{"a": 1}'] * 2
+    assert (local_domain.verified, local_domain.refused) == (2, 0)
+
+
+def test_what_was_certainly_not_sent(server):
+    """No connection became free, or none was made in time: neither is unknown."""
+    arrived, go_on = held(server)
+
+    async def failure(connection):
+        with pytest.raises(opensearchpy.ConnectionTimeout) as caught:
+            await connection.perform_request("POST", "/_bulk", body=b"{}", timeout=0.2)
+        return meaning_of(caught.value)
+
+    async def main():
+        async with connection_to(server, region=REGION, credentials=static(), pool_maxsize=1) as connection:
+            first = asyncio.create_task(connection.perform_request("GET", "/"))
+            await until(arrived)
+            assert await failure(connection) is Meaning.UNREACHED
+            go_on.set()
+            await first
+            go_on.clear()
+            assert await failure(connection) is Meaning.UNKNOWN  # it was sent
+            go_on.set()
+        # Nobody accepts, and what the kernel accepts for it is used up.
+        with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+            host, port = listener.getsockname()
+            fillers = [socket.socket() for _ in range(4)]
+            for filler in fillers:
+                filler.setblocking(False)
+                filler.connect_ex((host, port))
+            await asyncio.sleep(0.05)
+            connection = AsyncSigV4HttpConnection(host, port, region=REGION, credentials=static())
+            assert await failure(connection) is Meaning.UNREACHED
+            await connection.close()
+            for filler in fillers:
+                filler.close()
+
+    run(main())
+
+
+def test_a_certificate_that_is_not_trusted_is_refused_and_not_repeated():
+    with LocalDomain(https=True) as domain:
+
+        async def main():
+            async with client_of(domain) as client:
+                with pytest.raises(opensearchpy.SSLError) as caught:
+                    await client.transport.perform_request("GET", "/")
+                assert meaning_of(caught.value) is Meaning.REFUSED
+
+        run(main())
+        assert domain.verified == 0
+
+
 def test_closing_twice_and_before_the_first_request():
     async def main():
         connection = AsyncSigV4HttpConnection("localhost", region=REGION, credentials=static())
@@ -819,6 +1012,35 @@ def test_a_client_that_is_used_on_one_loop_after_another(local_domain):
         asyncio.run(main(is_last=True))
         gc.collect()
     assert (local_domain.verified, local_domain.refused) == (6, 0)
+
+
+@pytest.mark.parametrize("credentials", ["static", "awaited"])
+def test_many_requests_at_once_on_one_loop_after_another(local_domain, credentials):
+    async def ask():
+        await asyncio.sleep(0.001)
+        return local_domain.credentials
+
+    given = ask if credentials == "awaited" else local_domain.credentials
+    client = connect_async(local_domain.url, region=REGION, credentials=given, http_compress=True)
+    sessions = set()
+
+    async def main(*, is_last=False):
+        large = '{"index":{"_index":"x"}}\n{"a":"%s"}\n' % ("y" * 100_000)
+        requests = [client.info() for _ in range(8)] + [client.bulk(body=large) for _ in range(2)]
+        answers = await asyncio.gather(*requests)
+        assert all(answers)
+        sessions.add(client.transport.get_connection().session)
+        if is_last:
+            await client.close()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # asyncio's, of the sockets that its closed loops left open
+        for number in range(3):
+            asyncio.run(main(is_last=number == 2))
+        gc.collect()
+    assert {session.closed for session in sessions} == {True}
+    assert len(sessions) == 3
+    assert (local_domain.verified, local_domain.refused) == (30, 0)
 
 
 def test_a_second_loop_beside_the_first_is_refused(server):

@@ -2,7 +2,10 @@
 
 import asyncio
 import gc
+import logging
 import threading
+import weakref
+from collections import namedtuple
 from types import SimpleNamespace
 
 import opensearchpy
@@ -389,7 +392,7 @@ def test_a_coroutine_that_is_no_function():
         loop_source_of(coroutine)
 
 
-def test_cancelling_the_question_makes_those_that_wait_ask_again():
+def test_the_last_holder_ends_the_question_and_those_that_still_wait_ask_again():
     calls, go_on = [], asyncio.Event()
 
     async def ask():
@@ -400,10 +403,14 @@ def test_cancelling_the_question_makes_those_that_wait_ask_again():
     source = loop_source_of(ask)
 
     async def main():
+        source.hold()
+        source.hold()
         waiting = [asyncio.create_task(source.fetch()) for _ in range(3)]
         while not calls:
             await asyncio.sleep(0)
-        await source.end()
+        await source.release()
+        assert len(calls) == 1
+        await source.release()
         while len(calls) < 2:
             await asyncio.sleep(0)
         go_on.set()
@@ -411,6 +418,107 @@ def test_cancelling_the_question_makes_those_that_wait_ask_again():
 
     assert all(same(result, FIRST) for result in run(main()))
     assert len(calls) == 2
+
+
+def test_who_has_ended_waits_no_longer():
+    go_on = asyncio.Event()
+
+    async def ask():
+        await go_on.wait()
+        return Credentials(*FIRST)
+
+    source = loop_source_of(ask)
+
+    async def main():
+        ended = asyncio.get_running_loop().create_future()
+        waiting, other = asyncio.create_task(source.fetch(ended)), asyncio.create_task(source.fetch())
+        await asyncio.sleep(0)
+        ended.set_result(None)
+        assert await waiting is None
+        go_on.set()
+        return await other
+
+    assert same(run(main()), FIRST)
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_question_that_is_cancelled_by_somebody_else_is_an_error(is_async):
+    calls = []
+
+    def ask():
+        calls.append(1)
+        raise asyncio.CancelledError
+
+    async def ask_awaited():
+        ask()
+
+    with pytest.raises(RuntimeError, match=r"cancelled|CancelledError"):
+        run(loop_source_of(ask_awaited if is_async else ask).fetch())
+    assert len(calls) == 1
+
+
+def test_what_several_clients_are_given_is_asked_once_for_all():
+    calls, go_on = [], threading.Event()
+
+    def ask():
+        calls.append(1)
+        assert go_on.wait(TIMEOUT_S)
+        return Credentials(*FIRST)
+
+    awaited = Awaited(*FIRST)
+    assert loop_source_of(ask) is (source := loop_source_of(ask))
+    assert loop_source_of(awaited) is loop_source_of(awaited)
+
+    async def main():
+        waiting = [asyncio.create_task(loop_source_of(ask).fetch()) for _ in range(WAITERS)]
+        await asyncio.sleep(0)
+        go_on.set()
+        return await asyncio.gather(*waiting)
+
+    assert all(same(result, FIRST) for result in run(main()))
+    assert len(calls) == 1
+    assert source.original is ask
+
+
+def test_an_error_has_no_cause_that_is_itself_and_is_not_kept():
+    class Body:
+        pass
+
+    async def ask():
+        raise OSError("no credentials today")
+
+    source = loop_source_of(ask)
+    kept = []
+
+    async def request():
+        body = Body()
+        kept.append(weakref.ref(body))
+        await source.fetch()
+
+    async def main():
+        first, second = await asyncio.gather(request(), request(), return_exceptions=True)
+        assert first.__cause__ is None
+        assert second.__cause__ is first
+
+    run(main())
+    gc.collect()
+    assert [body() for body in kept] == [None, None]
+
+
+def test_debug_mode_prints_no_secret(caplog):
+    class Named(namedtuple("Named", "access_key secret_key")):
+        pass
+
+    async def main():
+        asyncio.get_running_loop().slow_callback_duration = 0
+        await loop_source_of(lambda: Named(*FIRST[:2])).fetch()
+        await loop_source_of(Credentials(*FIRST)).fetch()
+
+    with caplog.at_level(logging.DEBUG):
+        asyncio.run(main(), debug=True)
+    join_refreshers()
+    assert "Executing" in caplog.text
+    assert (FIRST[1][-8:] in caplog.text) is False
 
 
 # What is taken is signed with

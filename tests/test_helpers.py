@@ -1,6 +1,7 @@
 """`opensearch_sigv4.helpers` against a real server, beside opensearch-py's own."""
 
 import asyncio
+import contextvars
 import inspect
 import sys
 import threading
@@ -781,6 +782,98 @@ def test_async_concurrency_is_bounded_and_in_order(judge, wrap):
 
     assert run_async(judge, function) == [str(number) for number in range(60)]
     assert judge.executions("n") == dict.fromkeys(range(60), 1)
+
+
+def test_async_outcomes_come_before_the_next_chunk_is_full(judge):
+    """An iterable that waits for the outcomes of its first documents, as one that acknowledges them does."""
+
+    async def function(client):
+        acknowledged = asyncio.Event()
+
+        async def actions():
+            for document in documents(2):
+                yield document
+            await acknowledged.wait()
+            yield documents(3)[2]
+
+        results = []
+        async for ok, _ in helpers.async_streaming_bulk(client, actions(), chunk_size=2):
+            results.append(ok)
+            if len(results) == 2:
+                acknowledged.set()
+        return results
+
+    assert run_async(judge, function) == [True] * 3
+
+
+def test_async_iterables_have_one_task_and_one_context(judge):
+    variable = contextvars.ContextVar("variable")
+
+    async def function(client):
+        tasks = set()
+
+        async def actions():
+            token = variable.set("set")
+            async with asyncio.timeout(60):
+                for document in documents(10):
+                    tasks.add(asyncio.current_task())
+                    assert variable.get() == "set"
+                    yield document
+            variable.reset(token)
+
+        assert await helpers.async_bulk(client, actions(), chunk_size=3) == (10, [])
+        return len(tasks)
+
+    assert run_async(judge, function) == 1
+
+
+def test_async_iterables_are_cancelled_with_the_helper(judge):
+    async def function(client):
+        seen = []
+
+        async def actions():
+            try:
+                for document in documents(3):
+                    yield document
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                seen.append("cancelled")
+                raise
+
+        results = helpers.async_streaming_bulk(client, actions(), chunk_size=2)
+        await anext(results)
+        await results.aclose()
+        assert len(asyncio.all_tasks()) == 1
+        return seen
+
+    assert run_async(judge, function) == ["cancelled"]
+
+
+def test_async_chunks_go_on_while_the_first_waits_to_be_sent_again(domain, judge):
+    """All but the first; as `parallel_bulk` does with its queue."""
+    answered = []
+
+    def faults(request):
+        if b'"_id":"0"' in request.body and len(answered) < 7:
+            return Fault.answer(429)
+        answered.append(request.body)
+        return None
+
+    domain.faults = faults
+
+    async def main():
+        async with connect_async(domain.url, region=domain.region, credentials=domain.credentials) as client:
+            return await helpers.async_bulk(
+                client,
+                documents(16),
+                chunk_size=2,
+                concurrency=4,
+                initial_backoff=0.01,
+                max_backoff=0.02,
+                max_retries=99,
+            )
+
+    assert asyncio.run(main()) == (16, [])
 
 
 def test_async_concurrency_backs_off(domain, judge):

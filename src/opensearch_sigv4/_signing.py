@@ -30,6 +30,9 @@ HASH_IN_THREAD_MIN_BYTES: Final = 256 << 10
 # What opensearch-py's Transport asks for when it sniffs (and the API methods only with headers).
 _SNIFF_URL: Final = "/_nodes/_all/http"
 
+# What says where a body ends: its sender says that, who knows what becomes of it on its way.
+_FRAMING: Final = ("content-length", "transfer-encoding")
+
 AuthCallable = Callable[..., Any]
 
 
@@ -170,6 +173,9 @@ class SigningConnection:
         merged = {**self.headers}
         for name, value in dict(headers or ()).items():
             merged[name.lower()] = value if isinstance(value, str) else _header_text(value)
+        if self._signs:
+            for name in _FRAMING:
+                merged.pop(name, None)
         return merged
 
     def _compressor_for(
@@ -184,7 +190,6 @@ class SigningConnection:
             and not compression.refuses_gzip(method, url)
         ):
             headers["content-encoding"] = "gzip"
-            headers.pop("content-length", None)  # a caller's own, of the body as it was
             return self._compressor
         return None
 

@@ -32,7 +32,9 @@ from ._signing import (
     size_of,
     warn_of_sniffing,
 )
+from ._threads import in_worker
 from .async_credentials import loop_source_of
+from .credentials import Snapshot
 
 _PARENT_INIT: Final = inspect.signature(AsyncHttpConnection.__init__)
 
@@ -40,6 +42,9 @@ _PARENT_INIT: Final = inspect.signature(AsyncHttpConnection.__init__)
 # documents take isal 0.1 ms and zlib 1 ms (AMD EPYC, Python 3.11).
 _COMPRESS_IN_THREAD_MIN_BYTES: Final = 64 << 10
 _WITH_WHICH_NO_BODY_IS_HASHED: Final = frozenset(["authorization", "x-amz-content-sha256"])
+# Credentials that were asked for when a request came are good for it if it has not waited longer for its connection.
+_FRESH_S: Final = 5
+_MAX_LINE_BYTES: Final = 65536  # of an answer's head, as in http.client; aiohttp's own limit is 8190
 _SHORTEST_TIMEOUT_S: Final = 0.001  # none is left, and 0 would mean no timeout at all
 
 
@@ -82,6 +87,7 @@ class AsyncSigV4HttpConnection(SigningConnection, AsyncHttpConnection):
     _source_of = staticmethod(loop_source_of)
     _sends_latin_1 = False
     _slots: asyncio.Semaphore
+    _closed: asyncio.Future[None]
 
     def __init__(
         self,
@@ -108,7 +114,9 @@ class AsyncSigV4HttpConnection(SigningConnection, AsyncHttpConnection):
             http_compress_min_bytes,
         )
         self.metrics = metrics
-        self._server_hostname = {"server_hostname": ssl_assert_hostname} if isinstance(ssl_assert_hostname, str) else {}
+        self._options: dict[str, Any] = {"max_line_size": _MAX_LINE_BYTES, "max_field_size": _MAX_LINE_BYTES}
+        if isinstance(ssl_assert_hostname, str):
+            self._options["server_hostname"] = ssl_assert_hostname
         if ssl_assert_hostname is False and self.use_ssl and "ssl_context" not in kwargs:
             self._ssl_context.check_hostname = False
         if self.signer is not None:
@@ -123,23 +131,38 @@ class AsyncSigV4HttpConnection(SigningConnection, AsyncHttpConnection):
         await super()._create_aiohttp_session()
         session: Any = self.session
         session.headers.clear()  # each request has all of its own; what only these hold would be sent unsigned
+        if self._signs:
+            # aiohttp would send a PUT or DELETE again, unasked, when the connection is lost that it was sent on.
+            session._retry_connection = False
+            if self.signer is not None:
+                self._source.hold()
         self._slots = asyncio.Semaphore(self._limit or sys.maxsize)
+        self._closed = self.loop.create_future()
 
     async def _open(self, loop: asyncio.AbstractEventLoop) -> None:
-        if self.session is not None:
-            if not self.loop.is_closed():
-                raise RuntimeError("this connection belongs to another event loop, which has not ended")
-            await self.close()
+        """Open a session on the loop that runs; one that was left open on a loop that has ended is closed."""
+        old = self.session
+        if old is not None and not self.loop.is_closed():
+            raise RuntimeError("this connection belongs to another event loop, which has not ended")
         self.loop = loop
-        await self._create_aiohttp_session()
+        await self._create_aiohttp_session()  # which waits for nothing, so that no other task opens a second one
+        if old is not None:
+            await self._close_session(old)
 
     async def close(self) -> None:
         """Close the session. A request that is under way fails, and is not repeated; a later one opens it again."""
         session, self.session = self.session, None
         compression.forget(asyncio.current_task())
-        if self.signer is not None:
-            await self._source.end()
         if session is not None:
+            if not self.loop.is_closed():
+                self._closed.set_result(None)
+            await self._close_session(session)
+
+    async def _close_session(self, session: Any) -> None:
+        try:
+            if self.signer is not None:
+                await self._source.release()
+        finally:
             await session.close()
 
     async def perform_request(
@@ -176,20 +199,26 @@ class AsyncSigV4HttpConnection(SigningConnection, AsyncHttpConnection):
         if self.session is None or self.loop is not loop:
             await self._open(loop)
         session: Any = self.session
-        slots = self._slots
+        slots, closed = self._slots, self._closed
         if timeout is None:
             timeout = self.timeout
         request_headers = self._request_headers(headers)
         orig_body = body
 
+        # Waited for before there is a connection, which others can use meanwhile; but only what is new is signed with.
+        brings_its_own = "authorization" in request_headers
+        snapshot = None
+        if self.signer is not None and not brings_its_own:
+            snapshot = await self._credentials(session, closed)
+        asked_at = start = loop.time()
         if slots.locked():
-            start = loop.time()
             try:
                 async with asyncio.timeout(timeout or None):
                     await slots.acquire()
-            except TimeoutError as e:
-                self.log_request_fail(method, full_url, url_path, orig_body, loop.time() - start, exception=e)
-                raise ConnectionTimeout("TIMEOUT", "no connection became free", e) from e
+            except TimeoutError:
+                none_free = aiohttp.ConnectionTimeoutError("no connection became free")
+                self.log_request_fail(method, full_url, url_path, orig_body, loop.time() - start, exception=none_free)
+                raise ConnectionTimeout("TIMEOUT", str(none_free), none_free) from none_free
             if timeout:
                 timeout = max(timeout + start - loop.time(), _SHORTEST_TIMEOUT_S)
         else:
@@ -197,11 +226,13 @@ class AsyncSigV4HttpConnection(SigningConnection, AsyncHttpConnection):
         try:
             self._refuse_if_closed(session)
             body, compressor, payload_hash = await self._wire_body(method, url, body, request_headers, task)
-            options: dict[str, Any] = {**self._server_hostname}
-            if "authorization" in request_headers:
+            options: dict[str, Any] = {**self._options}
+            if brings_its_own:
                 payload_hash = None
             elif self.signer is not None:
-                self._source.take(self._source.ready() or await self._source.fetch())
+                if self._source.keeps or loop.time() - asked_at > _FRESH_S:
+                    snapshot = await self._credentials(session, closed)
+                self._source.take(snapshot)
                 payload_hash = self._sign_headers(
                     self._loop_signer, method, full_url, body, request_headers, payload_hash
                 )
@@ -220,7 +251,7 @@ class AsyncSigV4HttpConnection(SigningConnection, AsyncHttpConnection):
                     yarl.URL(full_url, encoded=True),
                     data=_payload(body),
                     headers=request_headers,
-                    timeout=aiohttp.ClientTimeout(total=timeout),
+                    timeout=_timeout(timeout),
                     fingerprint=self.ssl_assert_fingerprint,
                     **options,
                 ) as response:
@@ -232,7 +263,7 @@ class AsyncSigV4HttpConnection(SigningConnection, AsyncHttpConnection):
                 self.log_request_fail(method, full_url, url_path, orig_body, loop.time() - start, exception=e)
                 self._refuse_if_closed(session, e)
                 self._keep(orig_body, compressor, body, payload_hash, task)
-                if isinstance(e, aiohttp.ServerFingerprintMismatch):
+                if isinstance(e, (aiohttp.ServerFingerprintMismatch, aiohttp.ClientSSLError)):
                     raise SSLError("N/A", str(e), e) from e
                 if isinstance(e, TimeoutError):
                     raise ConnectionTimeout("TIMEOUT", str(e), e) from e
@@ -254,6 +285,13 @@ class AsyncSigV4HttpConnection(SigningConnection, AsyncHttpConnection):
             self._raise_error(status, raw_data, response.headers.get("content-type"))
         self.log_request_success(method, full_url, url_path, orig_body, status, raw_data, duration)
         return status, response.headers, raw_data
+
+    async def _credentials(self, session: Any, closed: asyncio.Future[None]) -> Snapshot:
+        snapshot = self._source.ready() or await self._source.fetch(closed)
+        if snapshot is None:
+            self._refuse_if_closed(session)
+            raise AssertionError("it was closed")
+        return snapshot
 
     def _refuse_if_closed(self, session: Any, error: Exception | None = None) -> None:
         if self.session is not session:
@@ -280,7 +318,7 @@ class AsyncSigV4HttpConnection(SigningConnection, AsyncHttpConnection):
         needs_hash = self._signs_hashes(self.signer) and headers.keys().isdisjoint(_WITH_WHICH_NO_BODY_IS_HASHED)
         if size >= _COMPRESS_IN_THREAD_MIN_BYTES if compressor else needs_hash and size >= HASH_IN_THREAD_MIN_BYTES:
             making = partial(make, with_hash=needs_hash)
-            wire, payload_hash = await asyncio.get_running_loop().run_in_executor(None, making)
+            wire, payload_hash = await in_worker(making)
         else:
             wire, payload_hash = make(with_hash=False)  # the signer hashes it
         return wire, compressor, payload_hash
@@ -289,6 +327,14 @@ class AsyncSigV4HttpConnection(SigningConnection, AsyncHttpConnection):
         self, given: Any, compressor: compression.Compressor | None, wire: Any, payload_hash: str | None, task: Any
     ) -> None:
         compression.keep(given, compressor, wire, payload_hash if self._signs_hashes(self.signer) else None, task)
+
+
+def _timeout(total_s: float | None) -> aiohttp.ClientTimeout:
+    """A timeout whose exception tells whether a connection was made: that for connecting is a little shorter."""
+    if not total_s:
+        return aiohttp.ClientTimeout(total=None)
+    # aiohttp would round those over its threshold, so that both ended together.
+    return aiohttp.ClientTimeout(total=total_s, connect=total_s * 0.99, ceil_threshold=sys.maxsize)
 
 
 class _LargePayload(aiohttp.payload.BytesPayload):

@@ -7,20 +7,22 @@ sign with waits for nothing.
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import inspect
 import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
+from weakref import WeakValueDictionary
 
+from ._threads import in_thread
 from .credentials import (
     _RETRY_INTERVAL_S,
     CredentialSource,
     Snapshot,
     _Callable,
     _copy_of,
+    _is_coroutine_function,
     _name,
     _no_credentials,
     _picklable,
@@ -28,6 +30,7 @@ from .credentials import (
     _Refreshable,
     _refreshes_as,
     _refuse_awaitable,
+    _registered,
     _Session,
     _Static,
     source_of,
@@ -47,34 +50,42 @@ class LoopSource(CredentialSource):
     belongs to one loop.
     """
 
-    __slots__ = ("_asking", "_given", "_taken")
+    __slots__ = ("_asking", "_given", "_given_up", "_holders", "_taken")
 
     def __init__(self, given: Any) -> None:
         self._given = given
         self._asking: asyncio.Future[Snapshot] | None = None
+        self._given_up: asyncio.Future[Snapshot] | None = None
+        self._holders = 0
         self._taken = _Taken()
 
     def ready(self) -> Snapshot | None:
         return None
 
-    async def fetch(self) -> Snapshot:
-        """Return what is valid now, without ever blocking the loop.
+    async def fetch(self, ended: asyncio.Future[None] | None = None) -> Snapshot | None:
+        """Return what is valid now, without ever blocking the loop; None once `ended` is done.
 
-        Raises: what `CredentialSource.snapshot` raises.
+        Raises: what `CredentialSource.snapshot` raises; RuntimeError, where what asks was cancelled by somebody else.
         """
         snapshot = self.ready()
         while snapshot is None:
             asking, is_new = self._begin()
             # Not the future itself: one who waits for it may be cancelled, and the others go on waiting.
-            await asyncio.wait([asking])
-            if asking.cancelled():  # by `end`, and there is still somebody who wants to know
-                continue
+            futures: list[asyncio.Future[Any]] = [asking] if ended is None else [asking, ended]
+            await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+            if ended is not None and ended.done():
+                return None
+            if asking.cancelled():
+                if asking is self._given_up:
+                    continue  # and here is still somebody who wants to know
+                raise RuntimeError("credentials: what fetches them was cancelled")
             error = asking.exception()
             if error is None:
                 snapshot = asking.result()
+            elif is_new or not isinstance(error, Exception) or (own := _copy_of(error)) is None:
+                raise error
             else:
-                own = _copy_of(error) if not is_new and isinstance(error, Exception) else None
-                raise error if own is None else own from error
+                raise own from error
         return snapshot
 
     def take(self, snapshot: Snapshot | None) -> None:
@@ -86,12 +97,19 @@ class LoopSource(CredentialSource):
         snapshot, self._taken.snapshot = self._taken.snapshot, None
         return self._blocking() if snapshot is None else snapshot
 
-    async def end(self) -> None:
-        """End what asks on this loop, if something does."""
+    def hold(self) -> None:
+        """Say that somebody may ask, until `release`."""
+        self._holders += 1
+
+    async def release(self) -> None:
+        """The opposite; of the last holder it ends the task that asks on this loop, if there is one."""
+        self._holders -= 1
         asking = self._asking
-        if asking is not None and not asking.done() and asking.get_loop() is asyncio.get_running_loop():
+        if self._holders == 0 and asking is not None and asking.get_loop() is asyncio.get_running_loop():
+            self._given_up = asking
             asking.cancel()
             await asyncio.wait([asking])
+            self._given_up = None
 
     def _begin(self) -> tuple[asyncio.Future[Snapshot], bool]:
         """The question that is being asked, and whether it was begun just now."""
@@ -99,8 +117,14 @@ class LoopSource(CredentialSource):
         if asking is not None and not asking.done() and asking.get_loop() is asyncio.get_running_loop():
             return asking, False
         asking = self._asking = self._ask()
-        asking.add_done_callback(_retrieve)
+        asking.add_done_callback(self._answered)
         return asking, True
+
+    def _answered(self, asking: asyncio.Future[Snapshot]) -> None:
+        if self._asking is asking:
+            self._asking = None  # with an exception it would hold the frames of those who waited, and their bodies
+        if not asking.cancelled():
+            asking.exception()  # was seen: those who wait raise it, and a refresh in time has logged it
 
     def _ask(self) -> asyncio.Future[Snapshot]:
         raise NotImplementedError
@@ -132,22 +156,31 @@ def loop_source_of(credentials: Any = None, *, profile: str | None = None) -> Lo
     if isinstance(credentials, LoopSource):
         return credentials
     if profile is None and not isinstance(credentials, (type, CredentialSource)):
-        get_frozen_credentials: Any = getattr(credentials, "get_frozen_credentials", None)
-        if _is_coroutine_function(get_frozen_credentials):
-            return _source_of_awaitable(credentials, get_frozen_credentials)
-        get_credentials: Any = getattr(credentials, "get_credentials", None)
-        if _is_coroutine_function(get_credentials):
-            return _AwaitedSession(credentials, get_credentials)
-        if _is_coroutine_function(credentials):
-            return _Asked(credentials, credentials)
+        awaited: LoopSource | None = _registered(_sources, credentials, _source_that_is_awaited)
+        if awaited is not None:
+            return awaited
     source = source_of(credentials, profile=profile)
     if isinstance(source, _Callable):
-        return _Asked(source.original, source.original)
+        asked: LoopSource = _registered(_sources, source.original, _source_of_callable)
+        return asked
     return _Threaded(source)
 
 
-def _is_coroutine_function(function: Any) -> bool:
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+_sources: WeakValueDictionary[int, LoopSource] = WeakValueDictionary()
+
+
+def _source_of_callable(function: Any) -> LoopSource:
+    return _Asked(function, function)
+
+
+def _source_that_is_awaited(credentials: Any) -> LoopSource | None:
+    get_frozen_credentials: Any = getattr(credentials, "get_frozen_credentials", None)
+    if _is_coroutine_function(get_frozen_credentials):
+        return _source_of_awaitable(credentials, get_frozen_credentials)
+    get_credentials: Any = getattr(credentials, "get_credentials", None)
+    if _is_coroutine_function(get_credentials):
+        return _AwaitedSession(credentials, get_credentials)
+    return _Asked(credentials, credentials) if _is_coroutine_function(credentials) else None
 
 
 def _source_of_awaitable(credentials: Any, get_frozen_credentials: Callable[[], Any]) -> LoopSource:
@@ -177,8 +210,12 @@ class _Threaded(LoopSource):
         snapshot: Snapshot | None = None if kept is None else kept.current()
         return self._source.ready() if snapshot is None else snapshot
 
+    @property
+    def keeps(self) -> bool:  # type: ignore[override]
+        return self._source.keeps
+
     def _ask(self) -> asyncio.Future[Snapshot]:
-        return _in_thread(self._source.snapshot)
+        return in_thread(self._source.snapshot)
 
     def _blocking(self) -> Snapshot:
         return self._source.snapshot()
@@ -194,6 +231,16 @@ class _Threaded(LoopSource):
         return loop_source_of, (self._source,)  # which knows whether it can be pickled
 
 
+class _Found:
+    """What a function answered, and the source for it. Its `repr`, which asyncio's debug mode prints, tells nothing."""
+
+    __slots__ = ("credentials", "source")
+
+    def __init__(self, credentials: Any) -> None:
+        self.credentials = credentials
+        self.source: Any = None
+
+
 class _Asked(LoopSource):
     """What a function answers, which is asked for every request, one request's answer being good for all that wait.
 
@@ -201,28 +248,40 @@ class _Asked(LoopSource):
     """
 
     __slots__ = ("_function", "_kept")
+    keeps = False
 
     def __init__(self, given: Any, function: Callable[[], Any]) -> None:
         super().__init__(given)
         self._function = function
-        self._kept: tuple[object, LoopSource] | None = None
+        self._kept: _Found | None = None
 
     def _ask(self) -> asyncio.Future[Snapshot]:
         return asyncio.create_task(self._answer())
 
     async def _answer(self) -> Snapshot:
-        is_awaited = _is_coroutine_function(self._function)
-        found = self._function() if is_awaited else await _in_thread(self._function)
-        if inspect.isawaitable(found):
-            found = await found
-        kept = self._kept
-        if kept is None or kept[0] is not found:
-            if not found:
-                raise _no_credentials(self)
-            kept = self._kept = found, loop_source_of(found)
-            if isinstance(kept[1], _Asked) and not hasattr(found, "get_frozen_credentials"):
-                raise TypeError(f"credentials: a credentials object is needed, not {_name(found)}")
-        return await kept[1].fetch()
+        if _is_coroutine_function(self._function):
+            found = _Found(await self._function())
+        else:
+            # The answer's source too: to look at an object may run its code, for which a loop has no time.
+            found = await in_thread(lambda: self._adopted(_Found(self._function())))
+        while inspect.isawaitable(found.credentials):
+            found = _Found(await found.credentials)
+        self._kept = self._adopted(found)
+        snapshot: Snapshot = await self._kept.source.fetch()
+        return snapshot
+
+    def _adopted(self, found: _Found) -> _Found:
+        credentials = found.credentials
+        if found.source is not None or inspect.isawaitable(credentials):
+            return found
+        if self._kept is not None and self._kept.credentials is credentials:
+            return self._kept
+        if not credentials:
+            raise _no_credentials(self)
+        found.source = loop_source_of(credentials)
+        if isinstance(found.source, _Asked) and found.source._function is credentials:
+            raise TypeError(f"credentials: a credentials object is needed, not {_name(credentials)}")
+        return found
 
     def _blocking(self) -> Snapshot:
         return source_of(self._given).snapshot()
@@ -237,13 +296,14 @@ class _AwaitedSession(_Asked):
     """An aiobotocore session, or what is used like one."""
 
     __slots__ = ()
+    keeps = True
 
     def ready(self) -> Snapshot | None:
         # aiobotocore's keeps what it found there, as botocore's does.
         kept = self._kept
-        if kept is None or getattr(self._given, "_credentials", None) is not kept[0]:
+        if kept is None or getattr(self._given, "_credentials", None) is not kept.credentials:
             return None
-        return kept[1].ready()
+        return kept.source.ready()  # type: ignore[no-any-return]
 
     @property
     def region(self) -> str | None:
@@ -293,41 +353,3 @@ class _LoopRefreshable(_Refreshable):
         finally:
             self._attempted_at = self._clock()
         return self._settle(_read(frozen))
-
-
-def _in_thread(function: Callable[[], Any]) -> asyncio.Future[Any]:
-    """What a function returns, called in a thread of its own: for that of a pool the interpreter's exit would wait."""
-    loop = asyncio.get_running_loop()
-    future = loop.create_future()
-    context = contextvars.copy_context()
-
-    def run() -> None:
-        outcome: Any = None
-        error: BaseException | None = None
-        try:
-            outcome = context.run(function)
-        except StopIteration as stop:  # which no future can hold
-            error = RuntimeError("credentials: a callable raised StopIteration")
-            error.__cause__ = stop
-        except BaseException as raised:
-            error = raised
-        with suppress(RuntimeError):  # the loop was closed meanwhile
-            loop.call_soon_threadsafe(_settle, future, outcome, error)
-
-    threading.Thread(target=run, name="opensearch-sigv4-credentials", daemon=True).start()
-    return future
-
-
-def _settle(future: asyncio.Future[Any], outcome: Any, error: BaseException | None) -> None:
-    if future.done():  # cancelled
-        return
-    if error is None:
-        future.set_result(outcome)
-    else:
-        future.set_exception(error)
-
-
-def _retrieve(asking: asyncio.Future[Any]) -> None:
-    """Let asyncio know that the exception was seen: those who wait raise it, and a refresh in time has logged it."""
-    if not asking.cancelled():
-        asking.exception()

@@ -143,7 +143,8 @@ def source_of(credentials: object = None, *, profile: str | None = None) -> Cred
         return _default(None)
     if isinstance(credentials, CredentialSource):
         return credentials
-    return _registered(credentials, _source_of_any)
+    source: CredentialSource = _registered(_sources, credentials, _source_of_any)
+    return source
 
 
 def source_reading(read: Callable[[], Any]) -> CredentialSource:
@@ -166,11 +167,14 @@ def _default(profile: str | None) -> CredentialSource:
         return source
 
 
-def _registered(credentials: object, make: Callable[[Any], CredentialSource]) -> CredentialSource:
+def _registered(sources: WeakValueDictionary[int, Any], credentials: object, make: Callable[[Any], Any]) -> Any:
+    """The source in `sources` for this very object, else one that is made; None where `make` makes none."""
     with _registry_lock:
-        source = _sources.get(id(credentials))
+        source = sources.get(id(credentials))
         if source is None or source.original is not credentials:
-            source = _sources[id(credentials)] = make(credentials)
+            source = make(credentials)
+            if source is not None:
+                sources[id(credentials)] = source
         return source
 
 
@@ -247,8 +251,12 @@ def _has(credentials: object, name: str) -> bool:
     return inspect.getattr_static(credentials, name, None) is not None or hasattr(credentials, name)
 
 
+def _is_coroutine_function(function: object) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+
+
 def _refuse_coroutine_function(credentials: object, function: object) -> None:
-    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004
+    if _is_coroutine_function(function):
         _refuse_awaitable(credentials)
 
 
@@ -509,7 +517,7 @@ class _Asked(_Source):
             _refuse_awaitable(self._credentials, found)
         if not found:
             raise _no_credentials(self)
-        source = _registered(found, _source_of_any)
+        source: CredentialSource = _registered(_sources, found, _source_of_any)
         if isinstance(source, _Asked):
             _refuse(found)
         self._kept = (found, source)

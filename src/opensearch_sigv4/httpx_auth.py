@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
 from collections.abc import AsyncGenerator, Generator, ItemsView, Iterator, KeysView, ValuesView
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 try:
@@ -19,6 +18,7 @@ except ImportError as error:
 
 from . import core
 from ._signing import HASH_IN_THREAD_MIN_BYTES
+from ._threads import in_worker
 from .async_credentials import LoopSource, loop_source_of
 from .auth import REFUSED_STATUSES, _SignerAuth, header_pairs, stays_behind
 from .core import spec
@@ -97,8 +97,7 @@ class HttpxAWSV4SignerAuth(_SignerAuth, httpx.Auth):
                 content = await unsigned.aread()
                 _state_length(unsigned, streamed)
                 if len(content) >= HASH_IN_THREAD_MIN_BYTES:
-                    loop = asyncio.get_running_loop()
-                    payload_hash = await loop.run_in_executor(None, core.payload_hash, content)
+                    payload_hash = await in_worker(partial(core.payload_hash, content))
             source.take(await source.fetch())
             try:
                 signed = self._sign_request(unsigned, payload_hash)

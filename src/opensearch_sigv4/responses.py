@@ -66,12 +66,12 @@ def meaning_of(error: Exception) -> Meaning:
     if not isinstance(error, TransportError):
         return Meaning.UNKNOWN
     if isinstance(error, OpenSearchConnectionError):
-        for cause in _causes(error):
-            if isinstance(cause, ssl.SSLError) and getattr(cause, "reason", None) in _HANDSHAKE_REASONS:
-                return Meaning.REFUSED
-            if isinstance(cause, _never_connected()):
-                return Meaning.UNREACHED
-        return Meaning.UNKNOWN
+        causes = list(_causes(error))
+        # First of all: aiohttp's exceptions for a handshake are of those for which no connection was made.
+        if any(isinstance(c, ssl.SSLError) and getattr(c, "reason", None) in _HANDSHAKE_REASONS for c in causes):
+            return Meaning.REFUSED
+        never_connected = _never_connected()
+        return Meaning.UNREACHED if any(isinstance(c, never_connected) for c in causes) else Meaning.UNKNOWN
     status = error.status_code
     if status in THROTTLED_STATUSES or (status == 403 and _THROTTLED_TEXT.search(str(error.args[1:]))):
         return Meaning.THROTTLED

@@ -23,7 +23,7 @@ class SigV4Signer(core.RequestSigner):
     Args:
         credentials: None for botocore's default chain; a botocore or boto3 session; a botocore credentials
             object of any kind; anything with `access_key`, `secret_key` and `token`; or a callable that
-            returns one of these. Read once per request, as one generation.
+            returns a credentials object. Read once per request, as one generation.
         region: for example `"eu-central-1"`. None: the region in each URL's host name, else AWS_REGION,
             AWS_DEFAULT_REGION or the profile's.
         service: `"es"` for domains, `"aoss"` for Serverless, `"osis"` for ingestion pipelines.

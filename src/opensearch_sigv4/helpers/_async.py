@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
 from contextlib import aclosing, suppress
 from typing import Any, Final
 
@@ -124,11 +124,13 @@ async def _settled(
     if hasattr(client.transport, "_async_call"):
         # A transport makes its connections in its first call: a copy made before that would make its own.
         await client.transport._async_call()
-    take = _taker(call, actions)
+    taker = _Taker(call, actions)
     gate = AsyncGate(concurrency)
     call.policy.throttled = gate.throttled
     closed = asyncio.Event()
     in_flight: deque[asyncio.Task[Settled]] = deque()
+    # As many again wait for the gate: while the first of all waits to be sent again, the others go on.
+    most_begun = 1 if concurrency == 1 else 2 * concurrency
     error: Exception | None = None
     has_more = True
     try:
@@ -136,12 +138,15 @@ async def _settled(
             chunk = None
             if has_more:
                 try:
-                    chunk, has_more = await take()
+                    taken = await taker.take(in_flight[0] if in_flight else None)
                 except Exception as raised:
                     error, has_more = raised, False
+                else:
+                    if taken is not None:  # else the first in flight has come to its end before the next chunk was full
+                        chunk, has_more = taken
             settled = []
             while in_flight and (
-                in_flight[0].done() or (len(in_flight) >= concurrency if chunk is not None else not has_more)
+                in_flight[0].done() or (len(in_flight) >= most_begun if chunk is not None else not has_more)
             ):
                 settled.append(await in_flight[0])
                 del in_flight[0]
@@ -161,27 +166,57 @@ async def _settled(
     finally:
         error = None  # whose traceback holds this frame
         closed.set()
-        await asyncio.gather(*in_flight, return_exceptions=True)
+        await asyncio.gather(taker.end(), *in_flight, return_exceptions=True)
 
 
-def _taker(call: Call, actions: Iterable[Any] | AsyncIterable[Any]) -> Callable[[], Awaitable[Taken]]:
-    """The function that takes the next chunk: `Call.next_chunk` for an iterable of either kind."""
-    if not isinstance(actions, AsyncIterable):
-        documents = iter(actions)
+class _Taker:
+    """Takes the chunks: `Call.next_chunk` for an iterable of either kind.
 
-        async def take() -> Taken:
-            return call.next_chunk(documents)
+    An async iterable gets a task of its own, the same for all of it, which its timeouts and context variables rely on.
+    """
 
-        return take
-    async_documents = aiter(actions)
+    def __init__(self, call: Call, actions: Iterable[Any] | AsyncIterable[Any]) -> None:
+        self._call = call
+        self._documents = None if isinstance(actions, AsyncIterable) else iter(actions)
+        self._filling = asyncio.create_task(self._fill(actions)) if isinstance(actions, AsyncIterable) else None
+        self._wanted = asyncio.Semaphore(0)
+        self._asked: asyncio.Future[Taken] | None = None
 
-    async def take_async() -> Taken:
-        async for document in async_documents:
-            if (chunk := call.fill(iter((document,)))) is not None:
-                return chunk, True
-        return call.chunker.rest(), False
+    async def take(self, in_flight: asyncio.Task[Settled] | None) -> Taken | None:
+        """The next chunk; None where that takes longer than what is in flight, whose outcome somebody may wait for."""
+        if self._documents is not None:
+            return self._call.next_chunk(self._documents)
+        assert self._filling is not None
+        if self._asked is None:
+            self._asked = asyncio.get_running_loop().create_future()
+            self._wanted.release()
+        futures: list[asyncio.Future[Any]] = [self._asked, self._filling]
+        if in_flight is not None:
+            futures.append(in_flight)
+        await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+        if self._asked.done():
+            taken, self._asked = self._asked.result(), None
+            return taken
+        if self._filling.done():
+            self._filling.result()  # raises
+        return None
 
-    return take_async
+    async def _fill(self, actions: AsyncIterable[Any]) -> None:
+        await self._wanted.acquire()
+        async for document in actions:
+            if (chunk := self._call.fill(iter((document,)))) is not None:
+                self._hand_over(chunk, has_more=True)
+                await self._wanted.acquire()
+        self._hand_over(self._call.chunker.rest(), has_more=False)
+
+    def _hand_over(self, chunk: Chunk | None, *, has_more: bool) -> None:
+        assert self._asked is not None
+        self._asked.set_result((chunk, has_more))
+
+    async def end(self) -> None:
+        if self._filling is not None:
+            self._filling.cancel()
+            await asyncio.gather(self._filling, return_exceptions=True)
 
 
 async def _send(call: Call, chunk: Chunk, gate: AsyncGate, closed: asyncio.Event) -> Settled:

@@ -378,7 +378,9 @@ class _Delivery:
 
 def _forget_frames(error: BaseException | None) -> None:
     """Let go of what the frames of an exception that is only reported hold: the request's body, above all."""
-    while error is not None:
+    seen: list[BaseException] = []
+    while error is not None and not any(error is other for other in seen):
+        seen.append(error)
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__
 
