@@ -37,6 +37,7 @@ def recorder():
     """
     with ThreadingHTTPServer(("127.0.0.1", 0), Recorder) as server:
         server.daemon_threads = True
+        server.handle_error = lambda *_: None  # of a client that did not wait for its answer
         server.received = []
         server.answer = (200, {}, b"{}")
         server.url = f"http://127.0.0.1:{server.server_address[1]}"

@@ -1,6 +1,7 @@
 """Credentials on an event loop: asked elsewhere, once for all who wait, and nobody waits who has valid ones."""
 
 import asyncio
+import contextvars
 import gc
 import logging
 import threading
@@ -187,19 +188,51 @@ def test_a_loop_that_ends_before_the_answer():
     assert same(run(source.fetch()), FIRST)  # another loop asks anew
 
 
-def test_context_variables_reach_a_callable():
-    import contextvars
+@pytest.mark.parametrize("is_async", [False, True])
+def test_requests_of_different_contexts_share_no_answer(is_async):
+    """As where the credentials are those of the tenant whose request it is."""
+    tenant = contextvars.ContextVar("tenant", default=None)
+    calls = []
 
-    variable = contextvars.ContextVar("variable", default=None)
-    seen = []
-    source = loop_source_of(lambda: seen.append(variable.get()) or Credentials(*FIRST))
+    def ask():
+        calls.append(tenant.get())
+        return Credentials(f"AKID{tenant.get()}", "secret")
+
+    async def ask_awaited():
+        await asyncio.sleep(0)
+        return ask()
+
+    source = loop_source_of(ask_awaited if is_async else ask)
+
+    async def request(name):
+        tenant.set(name)
+        assert (await source.fetch()).access_key == f"AKID{name}"
 
     async def main():
-        variable.set("set")
-        await source.fetch()
+        await asyncio.gather(*(request(name) for name in "ABCABC"))
 
     run(main())
-    assert seen == ["set"]
+    assert sorted(calls) == ["A", "B", "C"]
+
+
+def test_a_context_whose_values_do_not_compare():
+    class Incomparable:
+        def __eq__(self, other):
+            raise ValueError("ambiguous")
+
+        __hash__ = object.__hash__
+
+    variable = contextvars.ContextVar("variable")
+    source = loop_source_of(lambda: Credentials(*FIRST))
+
+    async def request():
+        variable.set(Incomparable())
+        return await source.fetch()
+
+    async def main():
+        return await asyncio.gather(*(request() for _ in range(3)))
+
+    assert all(same(result, FIRST) for result in run(main()))
 
 
 # What is ready is at hand

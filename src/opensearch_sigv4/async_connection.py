@@ -42,8 +42,6 @@ _PARENT_INIT: Final = inspect.signature(AsyncHttpConnection.__init__)
 # documents take isal 0.1 ms and zlib 1 ms (AMD EPYC, Python 3.11).
 _COMPRESS_IN_THREAD_MIN_BYTES: Final = 64 << 10
 _WITH_WHICH_NO_BODY_IS_HASHED: Final = frozenset(["authorization", "x-amz-content-sha256"])
-# Credentials that were asked for when a request came are good for it if it has not waited longer for its connection.
-_FRESH_S: Final = 5
 _MAX_LINE_BYTES: Final = 65536  # of an answer's head, as in http.client; aiohttp's own limit is 8190
 _SHORTEST_TIMEOUT_S: Final = 0.001  # none is left, and 0 would mean no timeout at all
 
@@ -177,7 +175,7 @@ class AsyncSigV4HttpConnection(SigningConnection, AsyncHttpConnection):
     ) -> Any:
         """Sign and send one request; arguments, result, log records and exceptions are the parent's.
 
-        `timeout` counts from here, but for the time that credentials take.
+        `timeout` counts from here, but for the time that this request's credentials take.
 
         Raises:
             TypeError: a body that is neither None, str nor bytes-like.
@@ -205,13 +203,11 @@ class AsyncSigV4HttpConnection(SigningConnection, AsyncHttpConnection):
         request_headers = self._request_headers(headers)
         orig_body = body
 
-        # Waited for before there is a connection, which others can use meanwhile; but only what is new is signed with.
         brings_its_own = "authorization" in request_headers
-        snapshot = None
-        if self.signer is not None and not brings_its_own:
-            snapshot = await self._credentials(session, closed)
-        asked_at = start = loop.time()
+        if self.signer is not None and self._source.keeps and not brings_its_own:
+            await self._credentials(session, closed)  # so that nobody holds a connection who waits for credentials
         if slots.locked():
+            start = loop.time()
             try:
                 async with asyncio.timeout(timeout or None):
                     await slots.acquire()
@@ -230,9 +226,7 @@ class AsyncSigV4HttpConnection(SigningConnection, AsyncHttpConnection):
             if brings_its_own:
                 payload_hash = None
             elif self.signer is not None:
-                if self._source.keeps or loop.time() - asked_at > _FRESH_S:
-                    snapshot = await self._credentials(session, closed)
-                self._source.take(snapshot)
+                self._source.take(await self._credentials(session, closed))
                 payload_hash = self._sign_headers(
                     self._loop_signer, method, full_url, body, request_headers, payload_hash
                 )

@@ -7,6 +7,7 @@ sign with waits for nothing.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
 import sys
 import threading
@@ -41,6 +42,13 @@ class _Taken(threading.local):
     snapshot: Snapshot | None = None
 
 
+def _are_equal(context: Any, other: Any) -> bool:
+    try:
+        return bool(context == other)
+    except Exception:  # of a value that does not compare
+        return False
+
+
 class LoopSource(CredentialSource):
     """Where the credentials come from that an event loop signs with; `loop_source_of` makes one.
 
@@ -54,8 +62,8 @@ class LoopSource(CredentialSource):
 
     def __init__(self, given: Any) -> None:
         self._given = given
-        self._asking: asyncio.Future[Snapshot] | None = None
-        self._given_up: asyncio.Future[Snapshot] | None = None
+        self._asking: dict[asyncio.Future[Snapshot], contextvars.Context | None] = {}
+        self._given_up: set[asyncio.Future[Snapshot]] = set()
         self._holders = 0
         self._taken = _Taken()
 
@@ -76,7 +84,7 @@ class LoopSource(CredentialSource):
             if ended is not None and ended.done():
                 return None
             if asking.cancelled():
-                if asking is self._given_up:
+                if asking in self._given_up:
                     continue  # and here is still somebody who wants to know
                 raise RuntimeError("credentials: what fetches them was cancelled")
             error = asking.exception()
@@ -102,27 +110,32 @@ class LoopSource(CredentialSource):
         self._holders += 1
 
     async def release(self) -> None:
-        """The opposite; of the last holder it ends the task that asks on this loop, if there is one."""
+        """The opposite; of the last holder it ends the tasks that ask on this loop, if there are any."""
         self._holders -= 1
-        asking = self._asking
-        if self._holders == 0 and asking is not None and asking.get_loop() is asyncio.get_running_loop():
-            self._given_up = asking
-            asking.cancel()
-            await asyncio.wait([asking])
-            self._given_up = None
+        if self._holders == 0:
+            loop = asyncio.get_running_loop()
+            given_up = {asking for asking in list(self._asking) if asking.get_loop() is loop}
+            self._given_up |= given_up
+            for asking in given_up:
+                asking.cancel()
+            await asyncio.gather(*given_up, return_exceptions=True)
+            self._given_up -= given_up
 
     def _begin(self) -> tuple[asyncio.Future[Snapshot], bool]:
         """The question that is being asked, and whether it was begun just now."""
-        asking = self._asking
-        if asking is not None and not asking.done() and asking.get_loop() is asyncio.get_running_loop():
-            return asking, False
-        asking = self._asking = self._ask()
+        loop = asyncio.get_running_loop()
+        # What is asked for every request may answer by a context variable, such as the tenant that the request is for.
+        context = None if self.keeps else contextvars.copy_context()
+        for asking, its_context in list(self._asking.items()):
+            if not asking.done() and asking.get_loop() is loop and _are_equal(its_context, context):
+                return asking, False
+        asking = self._ask()
+        self._asking[asking] = context
         asking.add_done_callback(self._answered)
         return asking, True
 
     def _answered(self, asking: asyncio.Future[Snapshot]) -> None:
-        if self._asking is asking:
-            self._asking = None  # with an exception it would hold the frames of those who waited, and their bodies
+        del self._asking[asking]  # with an exception it would hold the frames of those who waited, and their bodies
         if not asking.cancelled():
             asking.exception()  # was seen: those who wait raise it, and a refresh in time has logged it
 
@@ -242,7 +255,7 @@ class _Found:
 
 
 class _Asked(LoopSource):
-    """What a function answers, which is asked for every request, one request's answer being good for all that wait.
+    """What a function answers: asked for every request, one answer being good for all of the same context that wait.
 
     A coroutine function is called on the loop, any other in a thread, and what it returns is awaited if need be.
     """
