@@ -4,13 +4,13 @@ It pins one version of botocore, older than the newest, so `dev` has it not: `.c
 """
 
 import asyncio
-import gc
 import logging
 from datetime import timedelta
 
 import pytest
 from botocore.credentials import ReadOnlyCredentials
 
+from loops import run
 from opensearch_sigv4 import SigV4Signer, connect_async
 from opensearch_sigv4.async_credentials import loop_source_of
 from refreshing import ADVISORY, EXPIRED, FIRST, MANDATORY, SECOND, Clock, Refresher, same, shows_secret
@@ -49,18 +49,6 @@ def refresher(clock):
 def refreshable(expires_in, refresher):
     expiry = refresher.clock() + timedelta(seconds=expires_in)
     return aio.AioRefreshableCredentials(*FIRST, expiry, refresher, "test", time_fetcher=refresher.clock)
-
-
-def run(coroutine):
-    async def main():
-        result = await coroutine
-        assert asyncio.all_tasks() == {asyncio.current_task()}
-        return result
-
-    try:
-        return asyncio.run(main())
-    finally:
-        gc.collect()
 
 
 def test_static_credentials_are_at_hand():

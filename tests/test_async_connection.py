@@ -18,13 +18,14 @@ from datetime import timedelta
 
 import opensearchpy
 import pytest
-from blockbuster import BlockingError, blockbuster_ctx
+from blockbuster import BlockingError
 from botocore.credentials import Credentials, DeferredRefreshableCredentials
 from botocore.exceptions import NoCredentialsError
 from opensearchpy import AIOHttpConnection, AsyncHttpConnection, AsyncOpenSearch, MetricsEvents
 from requests.auth import HTTPBasicAuth
 
 import opensearch_sigv4 as osv4
+from loops import nothing_blocks_a_loop, run  # noqa: F401 - a fixture
 from opensearch_sigv4 import AsyncSigV4HttpConnection, SigV4Signer, compression, connect_async
 from opensearch_sigv4.responses import Meaning, meaning_of
 from opensearch_sigv4.testing import LocalDomain
@@ -42,33 +43,11 @@ from refreshing import (
     refreshable,
     refreshers,
 )
-from test_connection import ANSWERS, DOMAIN, NAMED, broken_server, normal
+from test_connection import ANSWERS, DOMAIN, NAMED, SIGNING, broken_server, normal, signing_id
 
 
 def static(token=None):
     return Credentials(ACCESS_KEY, SECRET_KEY, token)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _nothing_blocks_a_loop():
-    with blockbuster_ctx() as blocking:
-        # opensearch-py makes its connections in the first request, and reads certificates then.
-        blocking.functions["os.stat"].can_block_in("opensearchpy/connection/http_async.py", "__init__")
-        yield
-
-
-def run(coroutine):
-    """On a loop on which no task may be left, and nothing unclosed."""
-
-    async def main():
-        result = await coroutine
-        assert asyncio.all_tasks() == {asyncio.current_task()}
-        return result
-
-    try:
-        return asyncio.run(main())
-    finally:
-        gc.collect()  # whatever was left open warns now, which is an error
 
 
 @contextlib.asynccontextmanager
@@ -110,24 +89,7 @@ def domain_before(server):
 # --- when it signs -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"region": REGION, "credentials": static()},
-        {"region": REGION, "service": "aoss", "credentials": static()},
-        {"http_auth": SigV4Signer(static(), REGION)},
-        {"http_auth": osv4.Urllib3AWSV4SignerAuth(static(), REGION)},
-        {"http_auth": osv4.RequestsAWSV4SignerAuth(static(), REGION)},
-        {"http_auth": osv4.AWSV4SignerAuth(static(), REGION)},
-        {"http_auth": osv4.AWSV4SignerAsyncAuth(static(), REGION)},
-        {"http_auth": opensearchpy.Urllib3AWSV4SignerAuth(static(), REGION)},
-        {"http_auth": opensearchpy.RequestsAWSV4SignerAuth(static(), REGION)},
-        {"http_auth": opensearchpy.AWSV4SignerAuth(static(), REGION)},
-        {"http_auth": opensearchpy.AWSV4SignerAsyncAuth(static(), REGION)},
-        {"http_auth": opensearchpy.AWSV4SignerAuth(static(), REGION).signer},
-    ],
-    ids=lambda options: type(options.get("http_auth")).__module__ + str(options.get("service", "")),
-)
+@pytest.mark.parametrize("options", SIGNING, ids=signing_id)
 def test_it_signs(server, options):
     async def main():
         async with connection_to(server, **options) as connection:
@@ -327,7 +289,6 @@ def test_what_the_signer_raises_comes_at_once_and_as_itself(server):
             assert client.transport.connection_pool.dead_count == {}
 
     run(main())
-    join_refreshers()
     assert len(calls) == 1
     assert server.received == []
 
@@ -336,7 +297,6 @@ def test_no_credentials_at_all(server):
     with pytest.raises(NoCredentialsError):
         perform(server, options={"region": REGION})
     assert server.received == []
-    join_refreshers()
 
 
 @pytest.mark.parametrize("dots", [".", ".."])
@@ -516,7 +476,6 @@ def test_metrics_are_not_started_when_signing_fails(server):
     with pytest.raises(NoCredentialsError):
         perform(server, options={"region": REGION, "metrics": metrics})
     assert metrics.start_time is None
-    join_refreshers()
 
 
 def test_every_argument_of_the_parent_is_taken():
@@ -615,7 +574,6 @@ def test_connect_async_with_a_profile(local_domain, tmp_path, monkeypatch):
             await client.info()
 
     run(main())
-    join_refreshers()
     assert (local_domain.verified, local_domain.refused) == (1, 0)
 
 
@@ -703,7 +661,6 @@ def test_a_request_is_signed_when_it_has_a_connection(server):
         domain.add_credentials(*SECOND)
         run(main(domain))
         assert (domain.verified, domain.refused) == (2, 0)
-    join_refreshers()
 
 
 def test_a_timeout_counts_the_wait_for_a_connection(server):
@@ -764,7 +721,6 @@ def test_a_cancelled_request_leaves_the_pool_usable(server, when):
             assert {status for status, _, _ in answers} == {200}
 
     run(main())
-    join_refreshers()
 
 
 @pytest.mark.parametrize("https", [False, True])
@@ -816,10 +772,9 @@ def test_closing_while_credentials_are_fetched(server, is_async):
             await connection.close()
             outcomes = await asyncio.gather(*tasks, return_exceptions=True)
             assert {getattr(outcome, "status_code", outcome) for outcome in outcomes} == {"N/A"}
+            go_on.set()
 
     run(main())
-    go_on.set()
-    join_refreshers()
     assert len(calls) == 1
     assert server.received == []
 
@@ -879,7 +834,6 @@ def test_waiting_for_credentials_takes_no_connection(server):
             await asyncio.gather(*waiting)
 
     run(main())
-    join_refreshers()
     assert len(server.received) == 25
 
 

@@ -11,10 +11,10 @@ from types import SimpleNamespace
 
 import opensearchpy
 import pytest
-from blockbuster import blockbuster_ctx
 from botocore.credentials import Credentials, DeferredRefreshableCredentials, ReadOnlyCredentials
 from botocore.exceptions import NoCredentialsError
 
+from loops import nothing_blocks_a_loop, run  # noqa: F401 - a fixture
 from opensearch_sigv4 import SigV4Signer
 from opensearch_sigv4.async_credentials import LoopSource, loop_source_of
 from opensearch_sigv4.credentials import source_of
@@ -37,27 +37,6 @@ from test_credentials import TAKEN, session_of
 
 URL = "https://search-logs-abc.us-east-1.es.amazonaws.com/"
 WAITERS = 50
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _nothing_blocks_a_loop():
-    with blockbuster_ctx():
-        yield
-
-
-def run(coroutine):
-    """On a loop on which nothing may be left."""
-
-    async def main():
-        result = await coroutine
-        assert asyncio.all_tasks() == {asyncio.current_task()}
-        return result
-
-    try:
-        return asyncio.run(main())
-    finally:
-        join_refreshers()
-        gc.collect()
 
 
 @pytest.fixture

@@ -39,24 +39,27 @@ def connection_to(server, **options):
 # --- when it signs -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"region": REGION, "credentials": static()},
-        {"region": REGION, "service": "aoss", "credentials": static()},
-        {"http_auth": SigV4Signer(static(), REGION)},
-        {"http_auth": osv4.Urllib3AWSV4SignerAuth(static(), REGION)},
-        {"http_auth": osv4.RequestsAWSV4SignerAuth(static(), REGION)},
-        {"http_auth": osv4.AWSV4SignerAuth(static(), REGION)},
-        {"http_auth": osv4.AWSV4SignerAsyncAuth(static(), REGION)},
-        {"http_auth": opensearchpy.Urllib3AWSV4SignerAuth(static(), REGION)},
-        {"http_auth": opensearchpy.RequestsAWSV4SignerAuth(static(), REGION)},
-        {"http_auth": opensearchpy.AWSV4SignerAuth(static(), REGION)},
-        {"http_auth": opensearchpy.AWSV4SignerAsyncAuth(static(), REGION)},
-        {"http_auth": opensearchpy.AWSV4SignerAuth(static(), REGION).signer},
-    ],
-    ids=lambda options: type(options.get("http_auth")).__module__ + str(options.get("service", "")),
-)
+SIGNING = [
+    {"region": REGION, "credentials": static()},
+    {"region": REGION, "service": "aoss", "credentials": static()},
+    {"http_auth": SigV4Signer(static(), REGION)},
+    {"http_auth": osv4.Urllib3AWSV4SignerAuth(static(), REGION)},
+    {"http_auth": osv4.RequestsAWSV4SignerAuth(static(), REGION)},
+    {"http_auth": osv4.AWSV4SignerAuth(static(), REGION)},
+    {"http_auth": osv4.AWSV4SignerAsyncAuth(static(), REGION)},
+    {"http_auth": opensearchpy.Urllib3AWSV4SignerAuth(static(), REGION)},
+    {"http_auth": opensearchpy.RequestsAWSV4SignerAuth(static(), REGION)},
+    {"http_auth": opensearchpy.AWSV4SignerAuth(static(), REGION)},
+    {"http_auth": opensearchpy.AWSV4SignerAsyncAuth(static(), REGION)},
+    {"http_auth": opensearchpy.AWSV4SignerAuth(static(), REGION).signer},
+]
+
+
+def signing_id(options):
+    return type(options.get("http_auth")).__module__ + str(options.get("service", ""))
+
+
+@pytest.mark.parametrize("options", SIGNING, ids=signing_id)
 def test_it_signs(server, options):
     connection = connection_to(server, **options)
     connection.perform_request("GET", "/")
