@@ -7,11 +7,12 @@ import asyncio
 import logging
 from datetime import timedelta
 
+import opensearchpy
 import pytest
 from botocore.credentials import ReadOnlyCredentials
 
 from loops import run
-from opensearch_sigv4 import SigV4Signer, connect_async
+from opensearch_sigv4 import AsyncSigV4HttpConnection, SigV4Signer, connect_async
 from opensearch_sigv4.async_credentials import loop_source_of
 from refreshing import ADVISORY, EXPIRED, FIRST, MANDATORY, SECOND, Clock, Refresher, same, shows_secret
 
@@ -162,6 +163,25 @@ def test_requests_through_a_refresh(local_domain, clock, refresher):
 
     run(main())
     assert (local_domain.verified, local_domain.refused) == (2 * WAITERS, 0)
+    assert refresher.calls == 1
+
+
+def test_a_signer_of_opensearch_py_is_taken_over(local_domain, clock, refresher):
+    """Which cannot await them itself."""
+    local_domain.add_credentials(*FIRST)
+    local_domain.add_credentials(*SECOND)
+
+    async def main():
+        auth = opensearchpy.AWSV4SignerAsyncAuth(refreshable(3600, refresher), local_domain.region)
+        async with opensearchpy.AsyncOpenSearch(
+            local_domain.url, http_auth=auth, connection_class=AsyncSigV4HttpConnection
+        ) as client:
+            await client.info()
+            clock.forward(3601)
+            await asyncio.gather(*(client.info() for _ in range(WAITERS)))
+
+    run(main())
+    assert (local_domain.verified, local_domain.refused) == (1 + WAITERS, 0)
     assert refresher.calls == 1
 
 

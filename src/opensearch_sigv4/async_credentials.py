@@ -28,6 +28,7 @@ from .credentials import (
     _no_credentials,
     _picklable,
     _read,
+    _Reading,
     _Refreshable,
     _refreshes_as,
     _refuse_awaitable,
@@ -173,6 +174,8 @@ def loop_source_of(credentials: Any = None, *, profile: str | None = None) -> Lo
         if awaited is not None:
             return awaited
     source = source_of(credentials, profile=profile)
+    if isinstance(source, _Reading):
+        return _Read(source)
     if isinstance(source, _Callable):
         asked: LoopSource = _registered(_sources, source.original, _source_of_callable)
         return asked
@@ -242,6 +245,42 @@ class _Threaded(LoopSource):
 
     def __reduce__(self) -> Any:
         return loop_source_of, (self._source,)  # which knows whether it can be pickled
+
+
+class _Read(LoopSource):
+    """Whatever an attribute of another object holds, such as the credentials of a signer that was taken over."""
+
+    __slots__ = ("_found", "_reading")
+
+    def __init__(self, reading: _Reading) -> None:
+        super().__init__(reading.original)
+        self._reading = reading
+        self._found = _Found(None)
+
+    def _source(self) -> LoopSource:
+        credentials, found = self._given(), self._found
+        if found.source is None or found.credentials is not credentials:
+            found = _Found(credentials)
+            found.source = loop_source_of(credentials)
+            self._found = found
+        return found.source  # type: ignore[no-any-return]
+
+    @property
+    def keeps(self) -> bool:  # type: ignore[override]
+        return self._source().keeps
+
+    def ready(self) -> Snapshot | None:
+        return self._source().ready()
+
+    async def fetch(self, ended: asyncio.Future[None] | None = None) -> Snapshot | None:
+        return await self._source().fetch(ended)
+
+    def _blocking(self) -> Snapshot:
+        return self._reading.snapshot()
+
+    @property
+    def region(self) -> str | None:
+        return self._reading.region
 
 
 class _Found:
