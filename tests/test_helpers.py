@@ -895,7 +895,7 @@ def test_async_concurrency_that_is_none(judge):
 
 
 def test_async_concurrency_stops_at_what_raises(judge):
-    """A refused document ends it: what was in flight is waited for, and nothing is sent behind it."""
+    """A refused document, of the third request, ends it: the four that may have begun by then are waited for."""
 
     async def function(client):
         actions = [*documents(4), *documents(2, _op_type="create"), *documents(100)]
@@ -904,7 +904,7 @@ def test_async_concurrency_stops_at_what_raises(judge):
         return len(asyncio.all_tasks())
 
     assert run_async(judge, function) == 1  # itself
-    assert len(judge.requests()) <= 5
+    assert len(judge.requests()) <= 3 + 4
 
 
 def test_async_builds_the_clients_own_pool(judge):
