@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from conftest import EXAMPLES
 from opensearch_sigv4 import HttpxAWSV4SignerAuth, SigV4HttpConnection, core, httpx_auth
 from opensearch_sigv4._signing import HASH_IN_THREAD_MIN_BYTES
-from opensearch_sigv4.testing import Fault, LocalDomain
+from opensearch_sigv4.testing import LocalDomain
 from opensearch_sigv4.testing.verify import Credentials as Known
 from opensearch_sigv4.testing.verify import verify
 from oracles import ACCESS_KEY, REGION, SECRET_KEY, TOKEN
@@ -49,7 +49,6 @@ def any_domain():
 @pytest.fixture
 def domain(any_domain):
     any_domain.reset()
-    any_domain.faults = None
     return any_domain
 
 
@@ -562,68 +561,22 @@ def test_nor_the_next_request_that_the_caller_sends(call):
     assert tells_nothing(second.requests[0], TOKEN)
 
 
-@pytest.mark.parametrize("body", [None, b"{}", "stream"])
-@pytest.mark.parametrize("status", [302, 307])
-@pytest.mark.parametrize("absolute", [False, True])
-def test_a_redirect_within_one_host_is_signed_anew(domain, call, body, status, absolute):
-    base = domain.url if absolute else ""
-    domain.faults = lambda request: (
-        Fault.answer(status, headers={"location": f"{base}/there/%2f?q=a+b"}) if request.target == b"/go" else None
-    )
-    if body == "stream":
-        body = iter([b"{", b"}"]) if call is in_client else awaitable_braces()
-    headers = [("x-amz-meta", "1"), ("x-amz-meta", "2")]
-    answer = call(auth_of(domain), "POST", f"{domain.url}/go", content=body, headers=headers, follow_redirects=True)
-    assert answer.status_code == 200
-    assert [request.verdict for request in domain.requests] == [
-        "verified",
-        "MissingAuthenticationTokenException",
-        "verified",
-    ]
-    last = domain.requests[-1]
-    assert (last.method, last.body) == (("POST", b"{}" if body else b"") if status == 307 else ("GET", b""))
-    assert [value for name, value in last.headers if name == b"x-amz-meta"] == [b"1", b"2"]
+def test_nothing_is_signed_anew_for_whoever_redirects(call):
+    """Else a host in the chain chose what is signed for the first one: here, to delete what was to be searched."""
 
-
-async def awaitable_braces():
-    yield b"{"
-    yield b"}"
-
-
-def test_it_is_signed_anew_once(call):
     def answer(line):
-        return (302, {"location": "/there"}) if line.startswith("GET /go ") else (403, {})
+        return (307, {"location": f"{second.url}/there"}) if " /logs/" in line else (403, {})
 
-    with RawServer(answer) as server:
-        auth = HttpxAWSV4SignerAuth(static(TOKEN), REGION)
-        assert call(auth, url=f"{server.url}/go", follow_redirects=True).status_code == 403
-    assert [tells_nothing(request, TOKEN) for request in server.requests] == [False, True, False]
-
-
-def test_nothing_is_signed_for_another_host_that_refuses(call):
     with (
-        RawServer(lambda _: (403, {})) as second,
-        RawServer(lambda _: (302, {"location": f"{second.url}/there"})) as first,
+        RawServer(answer) as first,
+        RawServer(lambda _: (307, {"location": f"{first.url}/_all/_delete_by_query"})) as second,
     ):
         auth = HttpxAWSV4SignerAuth(static(TOKEN), REGION)
-        assert call(auth, url=f"{first.url}/go", follow_redirects=True).status_code == 403
-    [at_second] = second.requests
-    assert tells_nothing(at_second, TOKEN)
-
-
-@pytest.mark.parametrize("stripped", [False, True])
-def test_a_refusal_is_not_repeated(call, stripped):
-    def strip(request):
-        del request.headers["authorization"]
-
-    async def awaited_strip(request):
-        strip(request)
-
-    client = {"event_hooks": {"request": [strip if call is in_client else awaited_strip]}} if stripped else {}
-    with RawServer(lambda _: (403, {})) as server:
-        auth = HttpxAWSV4SignerAuth(static(TOKEN), REGION)
-        assert call(auth, url=f"{server.url}/go", follow_redirects=True, client=client).status_code == 403
-    assert len(server.requests) == 1
+        headers = {"x-amz-meta": "1"}
+        url = f"{first.url}/logs/_search"
+        assert call(auth, "POST", url, content=b"{}", headers=headers, follow_redirects=True).status_code == 403
+    assert [tells_nothing(request, TOKEN) for request in first.requests] == [False, True]
+    assert [tells_nothing(request, TOKEN) for request in second.requests] == [True]
 
 
 # --- the headers that are left behind ----------------------------------------------------------------------
@@ -808,7 +761,7 @@ class Http2Server:
 
 
 def test_http_2(call):
-    answers = {1: (307, ("location", "/there")), 2: (403,), 3: (200,)}
+    answers = {1: (307, ("location", "/there")), 2: (200,)}
     with Http2Server(answers.get) as server:
         client = {"http1": False, "http2": True, "follow_redirects": True}
         auth = HttpxAWSV4SignerAuth(static(TOKEN), REGION)
@@ -830,5 +783,5 @@ def test_http_2(call):
             now=datetime.now(UTC).timestamp(),
         )
         verdicts.append(verdict.code)
-    assert verdicts == ["verified", "MissingAuthenticationTokenException", "verified"]
+    assert verdicts == ["verified", "MissingAuthenticationTokenException"]
     assert tells_nothing([name + value for name, value in server.requests[1][0]], TOKEN)

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import requests.auth
 from requests import PreparedRequest, Response
-from requests.utils import rewind_body, super_len
+from requests.utils import super_len
 
 from . import core
 from .core import spec
@@ -142,8 +142,7 @@ class RequestsAWSV4SignerAuth(_SignerAuth, requests.auth.AuthBase):
     `X-Amz-Content-SHA256` itself.
 
     A redirect is followed as requests does, but without the signature, the session token and every other `x-amz-*`,
-    whatever host it leads to. Where it stays with this scheme, host and port, and is refused there, the request is
-    signed for its new address and sent again.
+    whatever host it leads to: it is not signed anew, so AWS refuses one that leads to itself.
 
     :arg credentials: whatever `SigV4Signer` takes, except None
     :arg region: for example `us-east-1`
@@ -174,8 +173,7 @@ class RequestsAWSV4SignerAuth(_SignerAuth, requests.auth.AuthBase):
             del headers[name]
         headers.pop(spec.AUTHORIZATION, None)
         request.method = (request.method or "").upper()
-        request.url, origin = _as_sent(request.url or "")
-        own = [(name, value) for name, value in headers.items() if stays_behind(_text(name).lower())]
+        request.url = _as_sent(request.url or "")
         known_hash = None if spec.CONTENT_SHA256 in headers else _prepare_body(request)
         pairs = header_pairs(self.signer, headers.items())
         signed = sign_with_hash(self.signer, request.method, request.url, request.body, pairs, known_hash)
@@ -187,58 +185,24 @@ class RequestsAWSV4SignerAuth(_SignerAuth, requests.auth.AuthBase):
                 headers[name] = value.encode()  # type: ignore[assignment]
         # Not registered with the others: copies of a request share the list.
         others = [hook for hook in request.hooks["response"] if not isinstance(hook, _OnResponse)]
-        request.hooks = {**request.hooks, "response": [_OnResponse(self, origin, own), *others]}
+        request.hooks = {**request.hooks, "response": [_OnResponse(), *others]}
         return request
 
 
 class _OnResponse:
-    """Leaves behind, on a redirect, what is meant for one host; signs anew where one host has redirected to itself.
+    """Leaves behind, on a redirect, what is meant for one host.
 
     requests copies a request's headers to the next one, and drops Authorization alone, and for another host alone. What
-    the next host is, is not asked here: there is no telling it wrong from what requests will make of a Location.
+    the next host is, is not asked here: there is no telling it wrong from what requests will make of a Location. Nor is
+    anything signed for it, be it the first host again: who redirects would choose what is signed.
     """
 
-    def __init__(self, auth: RequestsAWSV4SignerAuth | None, origin: tuple[str, str] | None, own: Any) -> None:
-        self._auth = auth
-        self._origin = origin
-        self._own = own
-        self._redirected = False
-
-    def __call__(self, response: Response, **options: Any) -> Response | None:
+    def __call__(self, response: Response, **options: Any) -> None:
         request = response.request
         if response.is_redirect:
-            self._redirected = True
             for name in list(request.headers):
                 if stays_behind(_text(name).lower()):
                     del request.headers[name]
-        elif (
-            self._auth is not None
-            and self._redirected
-            and response.status_code in REFUSED_STATUSES
-            and spec.AUTHORIZATION not in request.headers
-            and _origin_of(request.url or "") == self._origin
-            # Not for a hash that the caller stated: the body may be another by now, or used up.
-            and all(_text(name).lower() != "x-amz-content-sha256" for name, _ in self._own)
-        ):
-            return self._signed_anew(self._auth, response, options)
-        return None
-
-    def _signed_anew(self, auth: RequestsAWSV4SignerAuth, response: Response, options: dict[str, Any]) -> Response:
-        """What the host answers to the same request with a signature; requests' own digest auth goes about it so."""
-        _ = response.content  # read, so that its connection can be used again
-        response.close()
-        request = response.request.copy()
-        request.headers.update(self._own)
-        if hasattr(request.body, "seek"):
-            rewind_body(request)
-        answer: Response = response.connection.send(auth(request), **options)
-        answer.request = request
-        answer.history.append(response)
-        return answer
-
-    def __reduce__(self) -> Any:
-        # A response can be pickled whatever the credentials are; they stay here.
-        return _OnResponse, (None, None, ())
 
 
 class _Signed(str):
@@ -262,8 +226,6 @@ class AWSV4SignerAuth(RequestsAWSV4SignerAuth):
 
 # --- one request -------------------------------------------------------------------------------------------
 
-#: How the service refuses a request without a signature.
-REFUSED_STATUSES = frozenset([401, 403])
 _SECRET = frozenset([spec.AUTHORIZATION, spec.SECURITY_TOKEN])
 _BLOCK_BYTES = 1 << 20
 
@@ -297,18 +259,14 @@ def _text(value: str | bytes) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else value
 
 
-def _as_sent(url: str) -> tuple[str, tuple[str, str]]:
-    """The URL in the form in which requests and urllib3 change nothing, and its scheme with host and port."""
+def _as_sent(url: str) -> str:
+    """The URL in the form in which requests and urllib3 change nothing."""
     parts = core.split_url(url)  # which refuses what urlsplit would drop
     scheme, netloc, _, _, fragment = urlsplit(url)
     if scheme == "http":
         netloc = netloc.removesuffix(":80")  # http.client would send it to a proxy, and nobody else, in the Host
     target = core.request_target(parts.path, parts.query)
-    return f"{scheme}://{netloc}{target}" + (f"#{fragment}" if fragment else ""), (scheme, netloc)
-
-
-def _origin_of(url: str) -> tuple[str, str]:
-    return urlsplit(url)[:2]
+    return f"{scheme}://{netloc}{target}" + (f"#{fragment}" if fragment else "")
 
 
 def _prepare_body(request: PreparedRequest) -> str | None:

@@ -20,7 +20,7 @@ from . import core
 from ._signing import HASH_IN_THREAD_MIN_BYTES
 from ._threads import in_worker
 from .async_credentials import LoopSource, loop_source_of
-from .auth import REFUSED_STATUSES, _SignerAuth, header_pairs, stays_behind
+from .auth import _SignerAuth, header_pairs, stays_behind
 from .core import spec
 from .signer import SigV4Signer, sign_with_hash
 
@@ -37,9 +37,8 @@ class HttpxAWSV4SignerAuth(_SignerAuth, httpx.Auth):
     hashed in a thread.
 
     A redirect is followed as httpx does if asked to, but without the signature, the session token and every other
-    `x-amz-*`, whatever host it leads to, and `next_request` is without them, too. Where it stays with this scheme, host
-    and port, and is refused there, the request is signed for its new address and sent again. Copies and pickles of a
-    signed request's headers are without them as well.
+    `x-amz-*`, whatever host it leads to: it is not signed anew, so AWS refuses one that leads to itself. Copies and
+    pickles of a signed request's headers, and `next_request`, are without them as well.
 
     :arg credentials: whatever `SigV4Signer` takes, except None; in an `AsyncClient` also what has to be awaited: an
         aiobotocore session or credentials object, a coroutine function, or a callable that returns an awaitable
@@ -73,38 +72,31 @@ class HttpxAWSV4SignerAuth(_SignerAuth, httpx.Auth):
         return SigV4Signer(loop_source_of(credentials), region, service)
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        unsigned: httpx.Request | None = request
-        while unsigned is not None:
-            if _needs_hash(unsigned):
-                if not isinstance(unsigned.stream, httpx.SyncByteStream):
-                    raise TypeError("body: an asynchronous one needs an httpx.AsyncClient")
-                streamed = not isinstance(unsigned.stream, httpx.ByteStream)
-                unsigned.read()
-                _state_length(unsigned, streamed)
-            signed = self._sign_request(unsigned)
-            response = yield signed
-            unsigned = _to_be_signed_anew(request, signed, response)
+        if _needs_hash(request):
+            if not isinstance(request.stream, httpx.SyncByteStream):
+                raise TypeError("body: an asynchronous one needs an httpx.AsyncClient")
+            streamed = not isinstance(request.stream, httpx.ByteStream)
+            request.read()
+            _state_length(request, streamed)
+        yield self._sign_request(request)
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        payload_hash = None
+        if _needs_hash(request):
+            if not isinstance(request.stream, httpx.AsyncByteStream):
+                raise TypeError("body: one that is read synchronously needs an httpx.Client; pass its bytes")
+            streamed = not isinstance(request.stream, httpx.ByteStream)
+            content = await request.aread()
+            _state_length(request, streamed)
+            if len(content) >= HASH_IN_THREAD_MIN_BYTES:
+                payload_hash = await in_worker(partial(core.payload_hash, content))
         source: LoopSource = self.signer.source
-        unsigned: httpx.Request | None = request
-        while unsigned is not None:
-            payload_hash = None
-            if _needs_hash(unsigned):
-                if not isinstance(unsigned.stream, httpx.AsyncByteStream):
-                    raise TypeError("body: one that is read synchronously needs an httpx.Client; pass its bytes")
-                streamed = not isinstance(unsigned.stream, httpx.ByteStream)
-                content = await unsigned.aread()
-                _state_length(unsigned, streamed)
-                if len(content) >= HASH_IN_THREAD_MIN_BYTES:
-                    payload_hash = await in_worker(partial(core.payload_hash, content))
-            source.take(await source.fetch())
-            try:
-                signed = self._sign_request(unsigned, payload_hash)
-            finally:
-                source.take(None)  # whatever a subclass's _sign_request did or did not do with it
-            response = yield signed
-            unsigned = _to_be_signed_anew(request, signed, response)
+        source.take(await source.fetch())
+        try:
+            signed = self._sign_request(request, payload_hash)
+        finally:
+            source.take(None)  # whatever a subclass's _sign_request did or did not do with it
+        yield signed
 
     def _sign_request(self, request: httpx.Request, payload_hash: str | None = None) -> httpx.Request:
         request.method = request.method.upper()
@@ -130,26 +122,6 @@ def _state_length(request: httpx.Request, was_streamed: bool) -> None:
     if was_streamed:
         request.headers.pop("transfer-encoding", None)
         request.headers["Content-Length"] = str(len(request.content))
-
-
-def _to_be_signed_anew(first: httpx.Request, signed: httpx.Request, response: httpx.Response) -> httpx.Request | None:
-    """The request to which `signed` was redirected within the first one's host, and which was refused unsigned."""
-    last = response.request
-    if (
-        last is not signed
-        and response.status_code in REFUSED_STATUSES
-        and "authorization" not in last.headers
-        and _origin_of(last.url) == _origin_of(first.url)
-        # Not for a hash that the caller stated: the body may be another by now, or used up.
-        and _needs_hash(first)
-    ):
-        last.headers.update([pair for pair in _own(first.headers) if stays_behind(_lower(pair[0]))])
-        return last
-    return None
-
-
-def _origin_of(url: httpx.URL) -> tuple[bytes, bytes, int | None]:
-    return url.raw_scheme, url.raw_host, url.port
 
 
 # --- headers that httpx may copy ---------------------------------------------------------------------------
