@@ -6,16 +6,18 @@ opensearch-py and requests-aws4auth.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import sys
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests.auth
-from requests import PreparedRequest, Response
+from requests import PreparedRequest
 from requests.utils import super_len
 
 from . import core
@@ -142,7 +144,8 @@ class RequestsAWSV4SignerAuth(_SignerAuth, requests.auth.AuthBase):
     `X-Amz-Content-SHA256` itself.
 
     A redirect is followed as requests does, but without the signature, the session token and every other `x-amz-*`,
-    whatever host it leads to: it is not signed anew, so AWS refuses one that leads to itself.
+    whatever host it leads to: it is not signed anew, so AWS refuses one that leads to itself. A copy of a signed
+    request loses them when its `url` is set, and a pickle has none of them.
 
     :arg credentials: whatever `SigV4Signer` takes, except None
     :arg region: for example `us-east-1`
@@ -169,55 +172,81 @@ class RequestsAWSV4SignerAuth(_SignerAuth, requests.auth.AuthBase):
 
     def _sign_request(self, prepared_request: PreparedRequest) -> PreparedRequest:
         request, headers = prepared_request, prepared_request.headers
-        for name in [name for name, value in headers.items() if isinstance(value, _Signed)]:
-            del headers[name]
+        if isinstance(request, _Signed):
+            request.forget_signature()
         headers.pop(spec.AUTHORIZATION, None)
         request.method = (request.method or "").upper()
         request.url = _as_sent(request.url or "")
         known_hash = None if spec.CONTENT_SHA256 in headers else _prepare_body(request)
         pairs = header_pairs(self.signer, headers.items())
         signed = sign_with_hash(self.signer, request.method, request.url, request.body, pairs, known_hash)
-        for name, text in signed.items():
-            headers[name] = _SignedSecret(text) if name in _SECRET else _Signed(text)
+        headers.update(signed)
         for name, value in list(headers.items()):
             if isinstance(value, str) and not value.isascii() and self.signer.signs(_text(name).lower()):
                 # Signed as UTF-8, so sent as UTF-8: http.client would take latin-1.
                 headers[name] = value.encode()  # type: ignore[assignment]
-        # Not registered with the others: copies of a request share the list.
-        others = [hook for hook in request.hooks["response"] if not isinstance(hook, _OnResponse)]
-        request.hooks = {**request.hooks, "response": [_OnResponse(), *others]}
-        return request
+        return _Signed.of(request, signed)
 
 
-class _OnResponse:
-    """Leaves behind, on a redirect, what is meant for one host.
+class _Signed(PreparedRequest):
+    """A signed request: a copy of it leaves behind what is meant for one host, as soon as its `url` is set.
 
-    requests copies a request's headers to the next one, and drops Authorization alone, and for another host alone. What
-    the next host is, is not asked here: there is no telling it wrong from what requests will make of a Location. Nor is
-    anything signed for it, be it the first host again: who redirects would choose what is signed.
+    So requests follows a redirect: with a copy of what `Session.send` was given, whose `url` it sets. Of the headers it
+    drops Authorization alone, and for another host alone. What the next host is, is not asked here: there is no telling
+    it wrong from what requests will make of a Location. Nor is anything signed for it, be it the first host again: who
+    redirects would choose what is signed.
+
+    The request itself stays whole. Threads may be sending it, and hooks read it.
     """
 
-    def __call__(self, response: Response, **options: Any) -> None:
-        request = response.request
-        if response.is_redirect:
-            for name in list(request.headers):
-                if stays_behind(_text(name).lower()):
-                    del request.headers[name]
+    _set: Mapping[str, str]  # what the signature set, which the next one replaces, and takes for nobody's own
+    _is_copy: bool
 
+    @classmethod
+    def of(cls, request: PreparedRequest, signed: Mapping[str, str], *, is_copy: bool = False) -> PreparedRequest:
+        request.__class__ = kind_of(cls, type(request))  # type: ignore[arg-type] # a class is hashable
+        vars(request).update(_set=signed, _is_copy=is_copy)
+        return request
 
-class _Signed(str):
-    """The value of a header that was set here: the next signature replaces it, and takes it for nobody's own."""
+    def forget_signature(self) -> None:
+        for name, value in self._set.items():
+            if self.headers.get(name) == value:
+                del self.headers[name]
+        self._forget()
 
-    __slots__ = ()
+    def _forget(self) -> None:
+        self.__class__ = base_of(type(self))
+        del self._set, self._is_copy
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "url" and self._is_copy:
+            self.headers = self.headers.copy()  # which a shallow copy shares
+            for header in [header for header in self.headers if stays_behind(_text(header).lower())]:
+                del self.headers[header]
+            self._forget()
+            setattr(self, name, value)
+        else:
+            super().__setattr__(name, value)
 
-class _SignedSecret(_Signed):
-    """The same; no `repr` of the headers shows it."""
+    def copy(self) -> PreparedRequest:
+        return _Signed.of(super().copy(), self._set, is_copy=True)
 
-    __slots__ = ()
+    def __copy__(self) -> PreparedRequest:
+        return self._twin(vars(self))
 
-    def __repr__(self) -> str:
-        return "'***'"
+    def __deepcopy__(self, memo: dict[int, Any]) -> PreparedRequest:
+        return self._twin(copy.deepcopy(vars(self), memo))
+
+    def _twin(self, state: dict[str, Any]) -> PreparedRequest:
+        twin = object.__new__(base_of(type(self)))
+        vars(twin).update(state)
+        return _Signed.of(twin, self._set, is_copy=True)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        # A pickle of a request or of its answer holds no secret, and needs nothing of ours to be read.
+        twin = self.__copy__()
+        twin.url = self.url
+        return copy.copy, (twin,)
 
 
 class AWSV4SignerAuth(RequestsAWSV4SignerAuth):
@@ -226,13 +255,23 @@ class AWSV4SignerAuth(RequestsAWSV4SignerAuth):
 
 # --- one request -------------------------------------------------------------------------------------------
 
-_SECRET = frozenset([spec.AUTHORIZATION, spec.SECURITY_TOKEN])
 _BLOCK_BYTES = 1 << 20
 
 
 def stays_behind(name: str) -> bool:
     """Whether a header of this lower-case name is meant for the host that it was signed for, and for no other."""
     return name == "authorization" or name.startswith(spec.SIGNED_PREFIX)
+
+
+@cache
+def kind_of(mixin: type[Any], base: type[Any]) -> type[Any]:
+    """The class that makes an object of `base` one of `mixin` as well; the same one for one that is."""
+    return base if issubclass(base, mixin) else type(base.__name__, (mixin, base), {})
+
+
+def base_of(kind: type[Any]) -> type[Any]:
+    """The class of an object before `kind_of` the mixin was given to it."""
+    return kind.__bases__[1]
 
 
 def header_pairs(signer: SigV4Signer, headers: Iterable[tuple[str | bytes, str | bytes]]) -> list[tuple[str, str]]:
