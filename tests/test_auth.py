@@ -401,6 +401,22 @@ def test_a_stream_whose_hash_the_caller_states_is_sent(domain, session):
     assert (domain.verified, domain.refused, domain.requests[0].body) == (1, 0, b"abc")
 
 
+@pytest.mark.parametrize("body", [None, "1", b"0\r\n\r\nGET /_other HTTP/1.1\r\n\r\n"])
+@pytest.mark.parametrize("stated", [False, True])
+def test_a_body_is_announced_once(session, body, stated):
+    """A hop that believed a caller's Transfer-Encoding would find another request in the body of this one."""
+    headers = {"transfer-encoding": "chunked"}
+    if stated:
+        headers["x-amz-content-sha256"] = "UNSIGNED-PAYLOAD"
+    with RawServer() as server:
+        auth = osv4.RequestsAWSV4SignerAuth(static(), REGION)
+        assert session.post(server.url, data=body, headers=headers, auth=auth).status_code == 200
+    [(head, received)] = server.requests
+    assert b"transfer-encoding" not in head.lower()
+    assert f"Content-Length: {len(body or '')}\r\n".encode() in head
+    assert received == (body.encode() if isinstance(body, str) else body or b"")
+
+
 # Redirects.
 
 

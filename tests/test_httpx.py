@@ -354,6 +354,22 @@ def test_a_stream_whose_hash_the_caller_states_is_not_read(domain, call):
     assert headers_of(domain.requests[0])[b"transfer-encoding"] == b"chunked"
 
 
+@pytest.mark.parametrize("body", [None, "1", b"0\r\n\r\nGET /_other HTTP/1.1\r\n\r\n"])
+@pytest.mark.parametrize("stated", [False, True])
+def test_a_body_is_announced_once(call, body, stated):
+    """A hop that believed a caller's Transfer-Encoding would find another request in the body of this one."""
+    headers = {"transfer-encoding": "chunked"}
+    if stated:
+        headers["x-amz-content-sha256"] = "UNSIGNED-PAYLOAD"
+    with RawServer() as server:
+        auth = HttpxAWSV4SignerAuth(static(), REGION)
+        assert call(auth, "POST", server.url, content=body, headers=headers).status_code == 200
+    [(head, received)] = server.requests
+    assert b"transfer-encoding" not in head.lower()
+    assert f"Content-Length: {len(body or '')}\r\n".encode() in head
+    assert received == (body.encode() if isinstance(body, str) else body or b"")
+
+
 @pytest.mark.parametrize("size", [HASH_IN_THREAD_MIN_BYTES - 1, HASH_IN_THREAD_MIN_BYTES])
 def test_large_bodies_are_hashed_once_and_not_on_the_loop(domain, call, size, monkeypatch):
     threads = []

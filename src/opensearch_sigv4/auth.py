@@ -175,6 +175,8 @@ class RequestsAWSV4SignerAuth(_SignerAuth, requests.auth.AuthBase):
         if isinstance(request, _Signed):
             request.forget_signature()
         headers.pop(spec.AUTHORIZATION, None)
+        if request.body is None or isinstance(request.body, (str, bytes)):
+            headers.pop("Transfer-Encoding", None)  # beside a Content-Length, where the next hop may believe either
         request.method = (request.method or "").upper()
         request.url = _as_sent(request.url or "")
         known_hash = None if spec.CONTENT_SHA256 in headers else _prepare_body(request)

@@ -77,7 +77,8 @@ class HttpxAWSV4SignerAuth(_SignerAuth, httpx.Auth):
                 raise TypeError("body: an asynchronous one needs an httpx.AsyncClient")
             streamed = not isinstance(request.stream, httpx.ByteStream)
             request.read()
-            _state_length(request, streamed)
+            if streamed:
+                _state_length(request)
         yield self._sign_request(request)
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
@@ -87,7 +88,8 @@ class HttpxAWSV4SignerAuth(_SignerAuth, httpx.Auth):
                 raise TypeError("body: one that is read synchronously needs an httpx.Client; pass its bytes")
             streamed = not isinstance(request.stream, httpx.ByteStream)
             content = await request.aread()
-            _state_length(request, streamed)
+            if streamed:
+                _state_length(request)
             if len(content) >= HASH_IN_THREAD_MIN_BYTES:
                 payload_hash = await in_worker(partial(core.payload_hash, content))
         source: LoopSource = self.signer.source
@@ -99,6 +101,8 @@ class HttpxAWSV4SignerAuth(_SignerAuth, httpx.Auth):
         yield signed
 
     def _sign_request(self, request: httpx.Request, payload_hash: str | None = None) -> httpx.Request:
+        if isinstance(request.stream, httpx.ByteStream) and "transfer-encoding" in request.headers:
+            _state_length(request)  # the caller's own, beside a Content-Length: the next hop may believe either
         request.method = request.method.upper()
         path, _, query = request.url.raw_path.decode("ascii").partition("?")
         target = core.request_target(path, query).encode("ascii")
@@ -117,11 +121,10 @@ def _needs_hash(request: httpx.Request) -> bool:
     return not any(name.lower() == b"x-amz-content-sha256" for name, _ in _own(request.headers))
 
 
-def _state_length(request: httpx.Request, was_streamed: bool) -> None:
+def _state_length(request: httpx.Request) -> None:
     """Announce a body that was read for what it is now: httpx takes a file's length for that of what was left of it."""
-    if was_streamed:
-        request.headers.pop("transfer-encoding", None)
-        request.headers["Content-Length"] = str(len(request.content))
+    request.headers.pop("transfer-encoding", None)
+    request.headers["Content-Length"] = str(len(request.read()))
 
 
 # --- headers that httpx may copy ---------------------------------------------------------------------------
