@@ -689,6 +689,125 @@ def test_event_hooks_read_and_change_the_headers(domain, call):
     assert {(b"x-traced", b"1"), (b"traceparent", b"2")} <= set(domain.requests[0].headers)
 
 
+def of_dict(headers):
+    return httpx.Headers({**headers, "traceparent": "1"})
+
+
+def of_items(headers):
+    return httpx.Headers([*headers.multi_items(), ("traceparent", "1")])
+
+
+def of_copy(headers):
+    copied = httpx.Headers(headers)
+    copied["traceparent"] = "1"
+    return copied
+
+
+def of_itself(headers):
+    headers["traceparent"] = "1"
+    return headers
+
+
+class Instrumented(httpx.HTTPTransport, httpx.AsyncHTTPTransport):
+    """Changes requests between the client and the connection, as OpenTelemetry's instrumentation does."""
+
+    change = staticmethod(of_copy)
+
+    def __init__(self, call):
+        (httpx.HTTPTransport if call is in_client else httpx.AsyncHTTPTransport).__init__(self)
+
+    def handle_request(self, request):
+        request.headers = self.change(request.headers)
+        return super().handle_request(request)
+
+    async def handle_async_request(self, request):
+        request.headers = self.change(request.headers)
+        return await super().handle_async_request(request)
+
+
+class OwnRequest(httpx.Request):
+    pass
+
+
+@pytest.mark.parametrize("change", [of_dict, of_items, of_copy, of_itself])
+@pytest.mark.parametrize("changed_by", ["hook", "transport"])
+@pytest.mark.parametrize("kind", [httpx.Request, OwnRequest])
+def test_headers_that_are_assigned_lose_no_signature_and_take_none_along(domain, call, change, changed_by, kind):
+    def hook(request):
+        request.headers = change(request.headers)
+
+    async def awaited_hook(request):
+        hook(request)
+
+    def instrumented():
+        transport = Instrumented(call)
+        transport.change = change
+        return transport
+
+    def client():
+        if changed_by == "transport":
+            return {"transport": instrumented()}
+        return {"event_hooks": {"request": [hook if call is in_client else awaited_hook]}}
+
+    headers = [("x-amz-meta", "1"), ("X-Amz-Meta", "2"), ("x-other", "3")]
+    request = kind("POST", f"{domain.url}/_bulk", content=b"{}", headers=headers)
+    call(auth_of(domain), request=request, client=client())
+    call(auth_of(domain), request=request, client=client())
+    assert (domain.verified, domain.refused) == (2, 0)
+    assert isinstance(request, kind)
+    for received in domain.requests:
+        assert (b"traceparent", b"1") in received.headers
+        assert [value for name, value in received.headers if name.lower() == b"x-amz-meta"] == [b"1", b"2"]
+
+    with RawServer() as second, RawServer(lambda _: (307, {"location": f"{second.url}/there"})) as first:
+        auth = HttpxAWSV4SignerAuth(static(TOKEN), REGION)
+        request = kind("POST", f"{first.url}/go", content=b"{}", headers=headers)
+        assert call(auth, request=request, client=client(), follow_redirects=True).status_code == 200
+    assert not tells_nothing(first.requests[0], TOKEN)
+    assert (TOKEN.encode() in first.requests[0][0]) is True
+    assert tells_nothing(second.requests[0], TOKEN)
+    assert b"traceparent: 1" in second.requests[0][0]
+
+
+def test_what_is_assigned_wins_where_it_says_something_else(signed):
+    before = signed.headers["x-amz-date"]
+    signed.headers = httpx.Headers({"Authorization": "Basic eA==", "X-New": "1"})
+    assert signed.headers["authorization"] == "Basic eA=="
+    assert signed.headers["x-amz-date"] == before
+    assert "x-other" not in signed.headers
+    signed.headers = signed.headers
+    assert signed.headers.get_list("x-amz-meta") == ["1", "2"]
+    assert httpx.Headers(signed.headers).raw == [(b"X-New", b"1")]
+
+
+def test_a_transport_that_makes_another_request_of_the_headers_sends_it_unsigned(call):
+    class Making(Instrumented):
+        def handle_request(self, request):
+            return super().handle_request(self.of(request))
+
+        async def handle_async_request(self, request):
+            return await super().handle_async_request(self.of(request))
+
+        def of(self, request):
+            return httpx.Request(
+                request.method, request.url, headers=httpx.Headers(request.headers), stream=request.stream
+            )
+
+    with RawServer() as server:
+        auth = HttpxAWSV4SignerAuth(static(TOKEN), REGION)
+        assert call(auth, url=server.url, client={"transport": Making(call)}).status_code == 200
+    assert tells_nothing(server.requests[0], TOKEN)
+
+
+def test_a_pickled_request_needs_nothing_of_ours(signed):
+    pickled = pickle.dumps(signed)
+    assert tells_nothing([pickled], TOKEN)
+    assert b"opensearch_sigv4" not in pickled
+    restored = pickle.loads(pickled)
+    assert (type(restored), restored.content, restored.headers["x-other"]) == (httpx.Request, b"{}", "3, 4,5")
+    assert copy.deepcopy(signed).headers == copy.copy(signed).headers == restored.headers
+
+
 def test_an_application_in_memory_sees_the_signature():
     scopes = []
 

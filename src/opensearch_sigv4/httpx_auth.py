@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import threading
-from collections.abc import AsyncGenerator, Generator, ItemsView, Iterator, KeysView, ValuesView
+from collections.abc import AsyncGenerator, Generator, ItemsView, Iterator, KeysView, Mapping, ValuesView
 from contextlib import suppress
 from functools import cache, partial
 from typing import Any
@@ -20,7 +21,7 @@ from . import core
 from ._signing import HASH_IN_THREAD_MIN_BYTES
 from ._threads import in_worker
 from .async_credentials import LoopSource, loop_source_of
-from .auth import _SignerAuth, header_pairs, stays_behind
+from .auth import _SignerAuth, base_of, header_pairs, kind_of, stays_behind
 from .core import spec
 from .signer import SigV4Signer, sign_with_hash
 
@@ -38,7 +39,8 @@ class HttpxAWSV4SignerAuth(_SignerAuth, httpx.Auth):
 
     A redirect is followed as httpx does if asked to, but without the signature, the session token and every other
     `x-amz-*`, whatever host it leads to: it is not signed anew, so AWS refuses one that leads to itself. Copies and
-    pickles of a signed request's headers, and `next_request`, are without them as well.
+    pickles of a signed request's headers, and `next_request`, are without them as well; a copy that a hook changes and
+    assigns is completed with them. A transport of your own that makes a new `httpx.Request` of them sends it unsigned.
 
     :arg credentials: whatever `SigV4Signer` takes, except None; in an `AsyncClient` also what has to be awaited: an
         aiobotocore session or credentials object, a coroutine function, or a callable that returns an awaitable
@@ -113,8 +115,7 @@ class HttpxAWSV4SignerAuth(_SignerAuth, httpx.Auth):
         body = request.content if _needs_hash(request) else None
         pairs = header_pairs(self.signer, own)
         signed = sign_with_hash(self.signer, request.method, url.decode("ascii"), body, pairs, payload_hash)
-        request.headers = _SignedHeaders(own, signed)
-        return request
+        return _SignedRequest.of(request, _SignedHeaders.of(own, signed))
 
 
 def _needs_hash(request: httpx.Request) -> bool:
@@ -130,6 +131,32 @@ def _state_length(request: httpx.Request) -> None:
 # --- headers that httpx may copy ---------------------------------------------------------------------------
 
 
+class _SignedRequest(httpx.Request):
+    """A signed request: whatever is assigned as its `headers`, what stays behind is kept apart and not lost.
+
+    OpenTelemetry's instrumentation assigns a changed copy of them, and so do event hooks.
+    """
+
+    @classmethod
+    def of(cls, request: httpx.Request, headers: _SignedHeaders) -> httpx.Request:
+        request.__class__ = kind_of(cls, type(request))  # type: ignore[arg-type] # a class is hashable
+        vars(request)["headers"] = headers
+        return request
+
+    @property
+    def headers(self) -> httpx.Headers:
+        return vars(self)["headers"]  # type: ignore[no-any-return]
+
+    @headers.setter
+    def headers(self, headers: Any) -> None:
+        vars(self)["headers"] = vars(self)["headers"].replaced_by(headers)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        twin = object.__new__(base_of(type(self)))
+        twin.__setstate__({**self.__getstate__(), "headers": httpx.Headers(self.headers)})
+        return copy.copy, (twin,)
+
+
 class _SignedHeaders(httpx.Headers):
     """A signed request's headers: whole for who reads or sends them, without what is secret for who copies them.
 
@@ -138,10 +165,23 @@ class _SignedHeaders(httpx.Headers):
     `_refuse_httpx_that_tells` makes sure of it.
     """
 
-    def __init__(self, own: list[tuple[bytes, bytes]], signed: dict[str, str]) -> None:
-        self._signed = frozenset(_lower(name.encode()) for name in signed)
+    def __init__(self, pairs: list[tuple[bytes, bytes]], signed: frozenset[str]) -> None:
+        self._whole = httpx.Headers(pairs)
+        self._signed = signed
+
+    @classmethod
+    def of(cls, own: list[tuple[bytes, bytes]], signed: Mapping[str, str]) -> _SignedHeaders:
+        names = frozenset(_lower(name.encode()) for name in signed)
         added = [(name.encode(), value.encode()) for name, value in signed.items()]
-        self._whole = httpx.Headers([pair for pair in own if _lower(pair[0]) not in self._signed] + added)
+        return cls([pair for pair in own if _lower(pair[0]) not in names] + added, names)
+
+    def replaced_by(self, headers: Any) -> _SignedHeaders:
+        """These headers instead, and what stays behind of the old ones where these have nothing else for it."""
+        new = headers._whole if isinstance(headers, _SignedHeaders) else httpx.Headers(headers)
+        # As they were: those of one name may have been put together, which their signature does not stand for.
+        kept = {name for name in self._whole if stays_behind(name) and new.get(name) in (None, self._whole[name])}
+        pairs = [pair for pair in new.raw if _lower(pair[0]) not in kept]
+        return type(self)(pairs + [pair for pair in self.raw if _lower(pair[0]) in kept], self._signed)
 
     @property
     def own(self) -> list[tuple[bytes, bytes]]:
@@ -242,7 +282,7 @@ def _refuse_httpx_that_tells() -> None:
         httpx.Client(transport=httpx.MockTransport(answer), trust_env=False) as client,
     ):
         request = httpx.Request("GET", "https://localhost/")
-        request.headers = _SignedHeaders(request.headers.raw, {name.decode(): "secret" for name in secret})
+        request.headers = _SignedHeaders.of(request.headers.raw, {name.decode(): "secret" for name in secret})
         client.send(request, follow_redirects=True)
         first, second = sent
         is_kept = first.issuperset(secret) and second.isdisjoint(secret)
