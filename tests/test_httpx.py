@@ -91,6 +91,13 @@ def judged(request):
     return httpx.Response(200, json={"verdict": verdict.code, "host": request.headers["host"]})
 
 
+@pytest.fixture
+def signed():
+    auth = HttpxAWSV4SignerAuth(static(TOKEN), REGION)
+    headers = [("X-Amz-Meta", "1"), ("x-amz-meta", "2"), ("X-Other", "3"), ("x-other", "4,5")]
+    return next(auth.sync_auth_flow(httpx.Request("POST", URL, headers=headers, content=b"{}")))
+
+
 def test_arguments_and_attributes():
     credentials = static()
     auth = HttpxAWSV4SignerAuth(credentials=credentials, region=REGION, service="aoss")
@@ -568,13 +575,69 @@ def test_nor_the_second_hop_of_one_host(call):
     assert tells_nothing(second.requests[0], TOKEN)
 
 
-def test_nor_the_next_request_that_the_caller_sends(call):
+@pytest.mark.parametrize("with_auth", [False, True])
+def test_nor_the_next_request_that_the_caller_sends(call, with_auth):
     with RawServer() as second, RawServer(lambda _: (307, {"location": f"{second.url}/there"})) as first:
         auth = HttpxAWSV4SignerAuth(static(TOKEN), REGION)
-        answer = call(auth, url=f"{first.url}/go", headers={"x-amz-meta": "1"})
+        answer = call(auth, url=f"{first.url}/go", headers={"x-amz-meta": "1", "x-other": "3"})
         assert answer.status_code == 307
-        assert call(None, request=answer.next_request).status_code == 200
+        answer.next_request.headers["x-amz-meta"] = "of a hook"
+        if not with_auth:
+            del answer.next_request.headers["x-amz-meta"]
+        assert call(auth if with_auth else None, request=answer.next_request).status_code == 200
     assert tells_nothing(second.requests[0], TOKEN)
+    assert b"x-other: 3" in second.requests[0][0]
+
+
+def by_hand(call, auth, url, answer):
+    """Of each request of a redirect chain, each sent by a client with the auth: whether it was signed.
+
+    `answer` says where a path leads to.
+    """
+    hops = []
+
+    def handle(request):
+        hops.append(request)
+        to = answer(request.url.path)
+        return httpx.Response(200) if to is None else httpx.Response(307, headers={"location": to})
+
+    client = {"transport": httpx.MockTransport(handle)}
+    request = httpx.Request("POST", url, content=b"{}")
+    while request is not None:
+        request = call(auth, request=request, client=client).next_request
+    return ["authorization" in hop.headers for hop in hops]
+
+
+@pytest.mark.parametrize(
+    ("start", "to", "is_signed"),
+    [
+        ("https://host/go", "/there", True),
+        ("https://host/go", "https://HOST:443/there", True),
+        ("https://host:443/go", "HTTPS://host/there", True),
+        ("https://münchen.example/go", "https://xn--mnchen-3ya.example/there", True),
+        ("http://host/go", "https://host/there", False),
+        ("https://host/go", "http://host/there", False),
+        ("https://host/go", "https://host:80/there", False),
+        ("https://host/go", "https://host:444/there", False),
+        ("https://host/go", "https://a.host/there", False),
+    ],
+)
+def test_a_next_request_is_signed_for_the_first_host_alone(call, start, to, is_signed):
+    auth = HttpxAWSV4SignerAuth(static(TOKEN), REGION)
+    assert by_hand(call, auth, start, {"/go": to}.get) == [True, is_signed]
+
+
+def test_nor_for_the_first_host_where_another_one_chose_what(call):
+    answer = {"/go": "https://other/there", "/there": "https://host/_all/_delete_by_query"}.get
+    auth = HttpxAWSV4SignerAuth(static(TOKEN), REGION)
+    assert by_hand(call, auth, "https://host/go", answer) == [True, False, False]
+
+
+def test_a_request_that_was_signed_for_one_host_is_not_sent_to_another_with_it(call, signed):
+    with RawServer() as server:
+        signed.url = httpx.URL(server.url)
+        call(HttpxAWSV4SignerAuth(static(TOKEN), REGION), request=signed)
+    assert tells_nothing(server.requests[0], TOKEN)
 
 
 def test_nothing_is_signed_anew_for_whoever_redirects(call):
@@ -596,13 +659,6 @@ def test_nothing_is_signed_anew_for_whoever_redirects(call):
 
 
 # --- the headers that are left behind ----------------------------------------------------------------------
-
-
-@pytest.fixture
-def signed():
-    auth = HttpxAWSV4SignerAuth(static(TOKEN), REGION)
-    headers = [("X-Amz-Meta", "1"), ("x-amz-meta", "2"), ("X-Other", "3"), ("x-other", "4,5")]
-    return next(auth.sync_auth_flow(httpx.Request("POST", URL, headers=headers, content=b"{}")))
 
 
 def test_signed_headers_read_as_others_do(signed):

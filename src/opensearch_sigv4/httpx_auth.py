@@ -37,10 +37,13 @@ class HttpxAWSV4SignerAuth(_SignerAuth, httpx.Auth):
     loop: credentials are fetched in a thread or awaited, once for all requests that wait for them, and large bodies are
     hashed in a thread.
 
+    A request is signed before it waits for a connection of the client's pool; AWS takes it for five minutes.
+
     A redirect is followed as httpx does if asked to, but without the signature, the session token and every other
     `x-amz-*`, whatever host it leads to: it is not signed anew, so AWS refuses one that leads to itself. Copies and
     pickles of a signed request's headers, and `next_request`, are without them as well; a copy that a hook changes and
     assigns is completed with them. A transport of your own that makes a new `httpx.Request` of them sends it unsigned.
+    Sent by a client with this auth, a `next_request` is signed if no other scheme, host or port came in between.
 
     :arg credentials: whatever `SigV4Signer` takes, except None; in an `AsyncClient` also what has to be awaited: an
         aiobotocore session or credentials object, a coroutine function, or a callable that returns an awaitable
@@ -74,6 +77,9 @@ class HttpxAWSV4SignerAuth(_SignerAuth, httpx.Auth):
         return SigV4Signer(loop_source_of(credentials), region, service)
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        if _is_of_another_host(request):
+            yield _unsigned(request)
+            return
         if _needs_hash(request):
             if not isinstance(request.stream, httpx.SyncByteStream):
                 raise TypeError("body: an asynchronous one needs an httpx.AsyncClient")
@@ -84,6 +90,9 @@ class HttpxAWSV4SignerAuth(_SignerAuth, httpx.Auth):
         yield self._sign_request(request)
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        if _is_of_another_host(request):
+            yield _unsigned(request)
+            return
         payload_hash = None
         if _needs_hash(request):
             if not isinstance(request.stream, httpx.AsyncByteStream):
@@ -115,6 +124,7 @@ class HttpxAWSV4SignerAuth(_SignerAuth, httpx.Auth):
         body = request.content if _needs_hash(request) else None
         pairs = header_pairs(self.signer, own)
         signed = sign_with_hash(self.signer, request.method, url.decode("ascii"), body, pairs, payload_hash)
+        request.extensions = {**request.extensions, _SIGNED_FOR: _origin_of(request.url)}
         return _SignedRequest.of(request, _SignedHeaders.of(own, signed))
 
 
@@ -126,6 +136,30 @@ def _state_length(request: httpx.Request) -> None:
     """Announce a body that was read for what it is now: httpx takes a file's length for that of what was left of it."""
     request.headers.pop("transfer-encoding", None)
     request.headers["Content-Length"] = str(len(request.read()))
+
+
+# An extension of a request, which the next one of a redirect has from it.
+_SIGNED_FOR = "opensearch_sigv4.signed_for"
+
+
+def _origin_of(url: httpx.URL) -> tuple[bytes, bytes, int | None]:
+    """Scheme, host and port, which httpx has in lower case, in punycode, and as None if the scheme's own."""
+    return url.raw_scheme, url.raw_host, url.port
+
+
+def _is_of_another_host(request: httpx.Request) -> bool:
+    """Whether it was signed for another one, or comes of a redirect from there: `next_request`, sent by the caller."""
+    origin = _origin_of(request.url)
+    return bool(request.extensions.get(_SIGNED_FOR, origin) != origin)
+
+
+def _unsigned(request: httpx.Request) -> httpx.Request:
+    if isinstance(request, _SignedRequest):
+        request.__class__ = base_of(type(request))
+    request.headers = httpx.Headers([pair for pair in request.headers.raw if not stays_behind(_lower(pair[0]))])
+    # From here on it is nobody's: the other host may redirect to the first one, and have chosen what for.
+    request.extensions = {**request.extensions, _SIGNED_FOR: None}
+    return request
 
 
 # --- headers that httpx may copy ---------------------------------------------------------------------------
