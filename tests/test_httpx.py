@@ -11,6 +11,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from io import BytesIO
+from unittest import mock
 
 import httpx
 import pytest
@@ -878,35 +879,31 @@ def test_an_application_in_memory_sees_the_signature():
     assert {b"authorization", b"x-amz-security-token", b"x-amz-date", b"host"} <= names
 
 
-def test_an_httpx_that_copies_headers_otherwise_is_refused(monkeypatch):
+@pytest.fixture
+def unchecked():
+    httpx_auth._refuse_httpx_that_tells.cache_clear()
+    yield
+    httpx_auth._refuse_httpx_that_tells.cache_clear()
+
+
+def test_an_httpx_that_copies_headers_otherwise_is_refused(monkeypatch, unchecked):
     made_by = httpx.Headers.__init__
 
     def copying_all(self, headers=None, encoding=None):
         made_by(self, headers.raw if isinstance(headers, httpx.Headers) else headers, encoding)
 
-    httpx_auth._refuse_httpx_that_tells.cache_clear()
-    try:
-        with monkeypatch.context() as patched:
-            patched.setattr(httpx.Headers, "__init__", copying_all)
-            with pytest.raises(RuntimeError, match="redirect in httpx"):
-                HttpxAWSV4SignerAuth(static(), REGION)
-        with monkeypatch.context() as patched:
-            patched.delattr(httpx.Client.__base__, "_build_redirect_request")
-            with pytest.raises(RuntimeError, match="redirect in httpx"):
-                HttpxAWSV4SignerAuth(static(), REGION)
-    finally:
-        httpx_auth._refuse_httpx_that_tells.cache_clear()
+    with monkeypatch.context() as patched:
+        patched.setattr(httpx.Headers, "__init__", copying_all)
+        with pytest.raises(RuntimeError, match="redirect in httpx"):
+            HttpxAWSV4SignerAuth(static(), REGION)
     HttpxAWSV4SignerAuth(static(), REGION)
 
 
-def test_finding_that_out_is_not_logged(caplog):
-    httpx_auth._refuse_httpx_that_tells.cache_clear()
-    with caplog.at_level("DEBUG"):
-        auth = HttpxAWSV4SignerAuth(static(), REGION)
-    assert caplog.records == []
-    with caplog.at_level("INFO"):
-        in_client(auth, client={"transport": httpx.MockTransport(judged)})
-    assert [record.name for record in caplog.records] == ["httpx"]
+@pytest.mark.parametrize("patched", ["httpx.Client", "httpx.Client.send"])
+def test_that_is_found_out_where_clients_are_mocked(patched, unchecked):
+    """As in the tests of a program that uses this."""
+    with mock.patch(patched):
+        HttpxAWSV4SignerAuth(static(), REGION)
 
 
 # --- HTTP/2 ------------------------------------------------------------------------------------------------
