@@ -339,6 +339,18 @@ async def parts():
     yield b"bc"
 
 
+class Parts(httpx.SyncByteStream, httpx.AsyncByteStream):
+    def __iter__(self):
+        return iter([b"a", b"bc"])
+
+    __aiter__ = staticmethod(parts)
+
+
+def test_a_stream_that_nothing_announces_is_sent_with_its_length(domain, call):
+    call(auth_of(domain), request=httpx.Request("POST", f"{domain.url}/_bulk", stream=Parts(), headers={"host": "a"}))
+    assert (domain.verified, domain.refused, domain.requests[0].body) == (1, 0, b"abc")
+
+
 def test_asynchronous_streams_are_read_and_sent_with_their_length(domain):
     in_async_client(auth_of(domain), "POST", f"{domain.url}/_bulk", content=parts())
     assert (domain.verified, domain.refused) == (1, 0)
@@ -376,6 +388,13 @@ def test_a_body_is_announced_once(call, body, stated):
     assert b"transfer-encoding" not in head.lower()
     assert f"Content-Length: {len(body or '')}\r\n".encode() in head
     assert received == (body.encode() if isinstance(body, str) else body or b"")
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("body", [b"", b"abc"])
+def test_a_length_that_the_caller_gets_wrong_is_corrected(domain, call, method, body):
+    call(auth_of(domain), method, domain.url, content=body, headers={"content-length": "1"})
+    assert (domain.verified, domain.refused, domain.requests[0].body) == (1, 0, body)
 
 
 @pytest.mark.parametrize("size", [HASH_IN_THREAD_MIN_BYTES - 1, HASH_IN_THREAD_MIN_BYTES])

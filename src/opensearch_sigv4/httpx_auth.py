@@ -80,10 +80,7 @@ class HttpxAWSV4SignerAuth(_SignerAuth, httpx.Auth):
         if _needs_hash(request):
             if not isinstance(request.stream, httpx.SyncByteStream):
                 raise TypeError("body: an asynchronous one needs an httpx.AsyncClient")
-            streamed = not isinstance(request.stream, httpx.ByteStream)
             request.read()
-            if streamed:
-                _state_length(request)
         yield self._sign_request(request)
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
@@ -94,10 +91,7 @@ class HttpxAWSV4SignerAuth(_SignerAuth, httpx.Auth):
         if _needs_hash(request):
             if not isinstance(request.stream, httpx.AsyncByteStream):
                 raise TypeError("body: one that is read synchronously needs an httpx.Client; pass its bytes")
-            streamed = not isinstance(request.stream, httpx.ByteStream)
             content = await request.aread()
-            if streamed:
-                _state_length(request)
             if len(content) >= HASH_IN_THREAD_MIN_BYTES:
                 payload_hash = await in_worker(partial(core.payload_hash, content))
         source: LoopSource = self.signer.source
@@ -109,8 +103,8 @@ class HttpxAWSV4SignerAuth(_SignerAuth, httpx.Auth):
         yield signed
 
     def _sign_request(self, request: httpx.Request, payload_hash: str | None = None) -> httpx.Request:
-        if isinstance(request.stream, httpx.ByteStream) and "transfer-encoding" in request.headers:
-            _state_length(request)  # the caller's own, beside a Content-Length: the next hop may believe either
+        if isinstance(request.stream, httpx.ByteStream):
+            _state_length(request)
         request.method = request.method.upper()
         path, _, query = request.url.raw_path.decode("ascii").partition("?")
         target = core.request_target(path, query).encode("ascii")
@@ -130,9 +124,15 @@ def _needs_hash(request: httpx.Request) -> bool:
 
 
 def _state_length(request: httpx.Request) -> None:
-    """Announce a body that was read for what it is now: httpx takes a file's length for that of what was left of it."""
-    request.headers.pop("transfer-encoding", None)
-    request.headers["Content-Length"] = str(len(request.read()))
+    """Announce a body in memory for what it is, and once.
+
+    httpx takes a file's length for that of what was left of it, and leaves a caller's Transfer-Encoding beside its own
+    Content-Length, where the next hop may believe either.
+    """
+    size = str(len(request.read()))
+    if "transfer-encoding" in request.headers or request.headers.get("content-length", "0") != size:
+        request.headers.pop("transfer-encoding", None)
+        request.headers["Content-Length"] = size
 
 
 # An extension of a request, which the next one of a redirect has from it.
