@@ -179,6 +179,14 @@ def test_plain_requests(domain, session, arguments, by_session):
     assert len(names) == len(set(names))
 
 
+def test_the_method_is_sent_in_upper_case(domain, session):
+    """As it was signed, whoever set it."""
+    request = requests.Request("GET", f"{domain.url}/").prepare()
+    request.method = "post"
+    session.send(osv4.RequestsAWSV4SignerAuth(domain.credentials, REGION)(request))
+    assert (domain.verified, domain.refused, domain.requests[0].method) == (1, 0, "POST")
+
+
 PATHS = st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="#?/\\")), max_size=4)
 QUERIES = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="#"))
 HEADERS = st.dictionaries(
@@ -346,9 +354,48 @@ def test_a_stream_is_sent_from_where_it_stands(domain, session, tmp_path, kind, 
     assert b"transfer-encoding" not in headers
 
 
+def test_a_stream_is_hashed_block_by_block():
+    class Counting(BytesIO):
+        def read(self, size=-1):
+            sizes.append(size)
+            return super().read(size)
+
+    sizes = []
+    auth = osv4.RequestsAWSV4SignerAuth(static(), REGION)
+    body = Counting(bytes(3 << 20))
+    request = requests.Request("POST", URL, data=body, auth=auth).prepare()
+    assert request.headers["X-Amz-Content-SHA256"] == sha256(body.getvalue()).hexdigest()
+    assert all(0 < size <= 1 << 20 for size in sizes)
+
+
+def test_a_stream_of_which_requests_knows_no_length_is_sent_with_it(domain, session):
+    """As those of /proc, whose size is 0."""
+
+    class Unsized(BytesIO):
+        def __len__(self):
+            return 0
+
+        def __bool__(self):
+            return True
+
+    auth = osv4.RequestsAWSV4SignerAuth(domain.credentials, REGION)
+    session.post(f"{domain.url}/_bulk", data=Unsized(b"abc"), auth=auth)
+    assert (domain.verified, domain.refused, domain.requests[0].body) == (1, 0, b"abc")
+
+
 class OnlyRead:
     def read(self, size=-1):
         raise AssertionError
+
+
+class OnlyTells(OnlyRead):
+    """Knows where it stands, and cannot go back there."""
+
+    def tell(self):
+        return 0
+
+    def seek(self, offset):
+        raise io.UnsupportedOperation
 
 
 def unseekable():
@@ -357,7 +404,7 @@ def unseekable():
     return os.fdopen(reader, "rb")
 
 
-@pytest.mark.parametrize("kind", ["iterator", "generator", "pipe", "only read", "text", "text file"])
+@pytest.mark.parametrize("kind", ["iterator", "generator", "pipe", "only read", "only tells", "text", "text file"])
 def test_what_cannot_be_read_twice_is_refused(tmp_path, kind):
     auth = osv4.RequestsAWSV4SignerAuth(static(), REGION)
     with unseekable() as pipe, opened(tmp_path, b"text") as file, io.TextIOWrapper(file) as text_file:
@@ -366,6 +413,7 @@ def test_what_cannot_be_read_twice_is_refused(tmp_path, kind):
             "generator": (part for part in [b"a"]),
             "pipe": pipe,
             "only read": OnlyRead(),
+            "only tells": OnlyTells(),
             "text": StringIO("text"),
             "text file": text_file,
         }[kind]
@@ -399,6 +447,20 @@ def test_a_stream_whose_hash_the_caller_states_is_sent(domain, session):
     headers = {"x-amz-content-sha256": sha256(b"abc").hexdigest()}
     session.post(f"{domain.url}/_bulk", data=iter([b"a", b"bc"]), headers=headers, auth=auth)
     assert (domain.verified, domain.refused, domain.requests[0].body) == (1, 0, b"abc")
+
+
+@pytest.mark.parametrize("stated", ["UNSIGNED-PAYLOAD", sha256(b"abc").hexdigest()])
+def test_a_hash_that_the_caller_states_is_sent_as_it_is(stated):
+    """And signed, and nothing is read."""
+    auth = osv4.RequestsAWSV4SignerAuth(static(), REGION)
+    for body in (b"abd", OnlyTells()):
+        request = requests.Request("POST", URL, headers={"x-amz-content-sha256": stated}).prepare()
+        request.body = body
+        for _ in range(2):
+            auth(request)
+            hashes = [value for name, value in request.headers.items() if name.lower() == "x-amz-content-sha256"]
+            assert hashes == [stated]
+            assert ";x-amz-content-sha256;" in request.headers["Authorization"]
 
 
 @pytest.mark.parametrize("body", [None, "1", b"0\r\n\r\nGET /_other HTTP/1.1\r\n\r\n"])
@@ -522,6 +584,23 @@ def test_nor_whatever_is_sent_and_whoever_follows(session, redirecting, adapter,
     assert all(b"x-other: 3" in received[0] for received in second.requests)
     assert (dict(request.headers) == before) is True
     assert ["Authorization" in headers for headers in seen] == [True, False] * 2
+
+
+def test_an_adapter_may_send_a_request_to_another_address(session, redirecting):
+    """As those do that resolve names themselves: the signature is for the name, which is the Host."""
+
+    class Resolving(HTTPAdapter):
+        def send(self, request, **options):
+            request.headers["Host"] = "search.example.com"
+            request.url = request.url.replace("search.example.com", "127.0.0.1")
+            return super().send(request, **options)
+
+    first, second = redirecting
+    session.mount("http://", Resolving())
+    auth = osv4.RequestsAWSV4SignerAuth(static(TOKEN), REGION)
+    session.get(f"http://search.example.com:{first.port}/go", auth=auth)
+    assert not tells_nothing(first.requests[0], TOKEN)
+    assert tells_nothing(second.requests[0], TOKEN)
 
 
 def test_nor_one_of_a_request_whose_hooks_are_replaced(session, redirecting):

@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta, timezone
+from hashlib import sha256
 
 import pytest
 from botocore.credentials import Credentials
@@ -12,6 +13,7 @@ from botocore.credentials import Credentials
 import opensearch_sigv4 as osv4
 from opensearch_sigv4 import SigV4Signer
 from opensearch_sigv4.core import spec
+from opensearch_sigv4.signer import sign_with_hash
 from oracles import ACCESS_KEY, AT, REGION, SECRET_KEY, TOKEN, awscrt_authorization
 
 URL = "https://search-logs-abc.us-east-1.es.amazonaws.com/logs/_search"
@@ -276,6 +278,14 @@ def test_pickles_of_static_credentials_sign_the_same(token_signer):
     twin = pickle.loads(pickle.dumps(token_signer))
     assert twin.sign("GET", URL, at=AT) == token_signer.sign("GET", URL, at=AT)
     assert (twin.region, twin.service) == (token_signer.region, token_signer.service)
+
+
+@pytest.mark.parametrize("name", ["x-amz-content-sha256", "X-Amz-Content-SHA256"])
+def test_a_hash_that_is_known_does_not_replace_the_callers_own(signer, name):
+    headers = {name: "UNSIGNED-PAYLOAD"}
+    signed = sign_with_hash(signer, "POST", URL, b"{}", headers, sha256(b"{}").hexdigest())
+    assert name.lower() not in {name.lower() for name in signed}
+    assert ";x-amz-content-sha256;" in signed["Authorization"]
 
 
 def test_a_session_cannot_be_pickled():

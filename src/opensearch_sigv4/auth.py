@@ -174,7 +174,6 @@ class RequestsAWSV4SignerAuth(_SignerAuth, requests.auth.AuthBase):
         request, headers = prepared_request, prepared_request.headers
         if isinstance(request, _Signed):
             request.forget_signature()
-        headers.pop(spec.AUTHORIZATION, None)
         if request.body is None or isinstance(request.body, (str, bytes)):
             headers.pop("Transfer-Encoding", None)  # beside a Content-Length, where the next hop may believe either
         request.method = (request.method or "").upper()
