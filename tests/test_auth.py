@@ -1,5 +1,6 @@
 """The auth objects under opensearch-py's names: theirs in arguments, errors and attributes, ours in what they sign."""
 
+import ast
 import asyncio
 import copy
 import gzip
@@ -663,27 +664,31 @@ def test_nothing_is_signed_anew_for_whoever_redirects(session):
     assert [tells_nothing(request, TOKEN) for request in second.requests] == [True]
 
 
-# The program that announced SigV4 ("AWS SigV4 support for OpenSearch clients", opensearch.org, December 2022), by its
-# statements. AWSV4SignerAuth is imported from here, and the domain is localhost.
+# The program that the announcement of SigV4 support (opensearch.org, December 2022) and opensearch-py's guides print,
+# in other words. Changed are the import of AWSV4SignerAuth, and the host.
 ANNOUNCED = """
-from urllib.parse import urlparse
 from boto3 import Session
 from opensearchpy import OpenSearch, RequestsHttpConnection
 from opensearch_sigv4 import AWSV4SignerAuth
 
-url = urlparse("https://localhost")
-region = "us-east-1"
+host = 'localhost'
+region = 'us-east-1'
 credentials = Session().get_credentials()
 auth = AWSV4SignerAuth(credentials, region)
+
 client = OpenSearch(
-    hosts=[{"host": url.netloc, "port": url.port or 443}],
+    hosts=[{'host': host, 'port': 443}],
     http_auth=auth,
     use_ssl=True,
     verify_certs=True,
     connection_class=RequestsHttpConnection,
 )
-info = client.info()
-print(f"{info['version']['distribution']}: {info['version']['number']}")
+
+print(client.indices.create(index='films', body={'settings': {'index': {'number_of_shards': 1}}}))
+print(client.index(index='films', id='1', body={'title': 'Stalker', 'year': 1979}, refresh=True))
+print(client.search(index='films', body={'query': {'match': {'title': 'stalker'}}}))
+print(client.delete(index='films', id='1'))
+print(client.indices.delete(index='films'))
 """
 
 
@@ -747,8 +752,11 @@ def test_the_announced_program_runs():
             no_proxy=None,
         )
         assert ran.returncode == 0, ran.stderr
-        assert ran.stdout.startswith("opensearch: ")
-        assert (domain.verified, domain.refused, tunnel.target) == (1, 0, b"localhost:443")
+        created, indexed, found, deleted, index_deleted = map(ast.literal_eval, ran.stdout.splitlines())
+        assert created["acknowledged"] is index_deleted["acknowledged"] is True
+        assert (indexed["result"], deleted["result"]) == ("created", "deleted")
+        assert [hit["_source"] for hit in found["hits"]["hits"]] == [{"title": "Stalker", "year": 1979}]
+        assert (domain.verified, domain.refused, tunnel.target) == (5, 0, b"localhost:443")
 
 
 # --- the async one -----------------------------------------------------------------------------------------
