@@ -313,3 +313,49 @@ def test_public_names():
     assert osv4.__version__.count(".") == 2
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         osv4.nothing  # noqa: B018 - the access is the test
+
+
+@pytest.mark.parametrize(
+    ("missing", "name", "extra"),
+    [("aiohttp", "AsyncSigV4HttpConnection", "async"), ("httpx", "HttpxAWSV4SignerAuth", "httpx")],
+)
+@pytest.mark.parametrize(
+    "looks",
+    [
+        "from opensearch_sigv4 import *",
+        "import inspect; inspect.getmembers(opensearch_sigv4)",
+        "from unittest import mock; mock.create_autospec(opensearch_sigv4)",
+        "help(opensearch_sigv4)",
+        "[getattr(opensearch_sigv4, name) for name in opensearch_sigv4.__all__]",
+    ],
+)
+def test_what_looks_at_all_names_does_not_fail_for_a_missing_extra(missing, name, extra, looks):
+    code = f"""
+import sys
+sys.modules[{missing!r}] = None
+import opensearch_sigv4
+{looks}
+assert {{*opensearch_sigv4.__all__}} == {{*opensearch_sigv4._MODULES}} - {{{name!r}}}
+assert {name!r} not in dir(opensearch_sigv4)
+try:
+    from opensearch_sigv4 import {name}
+except ImportError as error:
+    print(error)
+"""
+    result = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-1] == f"{name} needs {missing}: pip install 'opensearch-sigv4[{extra}]'"
+
+
+def test_all_names_are_there_where_all_extras_are():
+    assert sorted(osv4.__all__) == sorted(osv4._MODULES)
+
+
+def test_a_type_checker_knows_these_names_and_no_others(tmp_path):
+    names = ", ".join(sorted(osv4._MODULES))
+    program = tmp_path / "program.py"
+    program.write_text(f"import opensearch_sigv4\nfrom opensearch_sigv4 import *\n{names}\nopensearch_sigv4.Nothing\n")
+    command = [sys.executable, "-m", "mypy", "--strict", "--config-file", "", program.name]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert 'Module has no attribute "Nothing"' in result.stdout
+    assert result.stdout.count("error:") == 1, result.stdout
