@@ -185,13 +185,18 @@ def test_a_signer_of_opensearch_py_is_taken_over(local_domain, clock, refresher)
     assert refresher.calls == 1
 
 
-def test_closing_ends_the_task_that_refreshes(local_domain, refresher):
+@pytest.mark.parametrize("is_taken_over", [False, True])
+def test_closing_ends_the_task_that_refreshes(local_domain, refresher, is_taken_over):
     local_domain.add_credentials(*FIRST)
 
     async def main():
         refresher.resume.clear()
-        credentials = refreshable(ADVISORY, refresher)
-        async with connect_async(local_domain.url, region=local_domain.region, credentials=credentials) as client:
+        options = {"credentials": refreshable(ADVISORY, refresher), "region": local_domain.region}
+        if is_taken_over:
+            options = {"http_auth": opensearchpy.AWSV4SignerAsyncAuth(**options)}
+        async with opensearchpy.AsyncOpenSearch(
+            local_domain.url, connection_class=AsyncSigV4HttpConnection, **options
+        ) as client:
             await client.info()
             assert len(asyncio.all_tasks()) == 2
 

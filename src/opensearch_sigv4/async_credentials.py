@@ -128,7 +128,9 @@ class LoopSource(CredentialSource):
         # What is asked for every request may answer by a context variable, such as the tenant that the request is for.
         context = None if self.keeps else contextvars.copy_context()
         for asking, its_context in list(self._asking.items()):
-            if not asking.done() and asking.get_loop() is loop and _are_equal(its_context, context):
+            if asking.get_loop().is_closed():
+                self._asking.pop(asking, None)  # it will never be answered
+            elif not asking.done() and asking.get_loop() is loop and _are_equal(its_context, context):
                 return asking, False
         asking = self._ask()
         self._asking[asking] = context
@@ -136,7 +138,9 @@ class LoopSource(CredentialSource):
         return asking, True
 
     def _answered(self, asking: asyncio.Future[Snapshot]) -> None:
-        del self._asking[asking]  # with an exception it would hold the frames of those who waited, and their bodies
+        self._asking.pop(
+            asking, None
+        )  # with an exception it would hold the frames of those who waited, and their bodies
         if not asking.cancelled():
             asking.exception()  # was seen: those who wait raise it, and a refresh in time has logged it
 
@@ -250,12 +254,13 @@ class _Threaded(LoopSource):
 class _Read(LoopSource):
     """Whatever an attribute of another object holds, such as the credentials of a signer that was taken over."""
 
-    __slots__ = ("_found", "_reading")
+    __slots__ = ("_found", "_held", "_reading")
 
     def __init__(self, reading: _Reading) -> None:
         super().__init__(reading.original)
         self._reading = reading
         self._found = _Found(None)
+        self._held: list[LoopSource] = []
 
     def _source(self) -> LoopSource:
         credentials, found = self._given(), self._found
@@ -274,6 +279,13 @@ class _Read(LoopSource):
 
     async def fetch(self, ended: asyncio.Future[None] | None = None) -> Snapshot | None:
         return await self._source().fetch(ended)
+
+    def hold(self) -> None:
+        self._held.append(self._source())
+        self._held[-1].hold()
+
+    async def release(self) -> None:
+        await self._held.pop().release()
 
     def _blocking(self) -> Snapshot:
         return self._reading.snapshot()
