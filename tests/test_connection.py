@@ -284,19 +284,22 @@ def test_dot_segments_are_refused(server, dots, signed):
     assert server.received == []
 
 
+BAD_INPUT = [
+    (ValueError, ("GET", "/a\nb")),
+    (ValueError, ("GET\r\n", "/")),
+    (ValueError, ("GET", "a")),
+    (ValueError, ("GET", "/a#b")),
+    (ValueError, ("GET", "/", None, None, None, (), {"x-amz-a": "a\r\nb"})),
+    (ValueError, ("GET", "/", None, "\ud800")),
+    (TypeError, ("GET", "/", None, {"a": 1})),
+    (TypeError, ("GET", "/", None, iter([b"a"]))),
+    (TypeError, ("GET", "/", None, None, None, (), {"x-amz-a": object()})),
+]
+
+
 @pytest.mark.parametrize(
     ("error", "request_"),
-    [
-        (ValueError, ("GET", "/a\nb")),
-        (ValueError, ("GET\r\n", "/")),
-        (ValueError, ("GET", "a")),
-        (ValueError, ("GET", "/a#b")),
-        (ValueError, ("GET", "/", None, None, None, (), {"x-amz-a": "a\r\nb"})),
-        (ValueError, ("GET", "/", None, "\ud800")),
-        (TypeError, ("GET", "/", None, {"a": 1})),
-        (TypeError, ("GET", "/", None, iter([b"a"]))),
-        (TypeError, ("GET", "/", None, None, None, (), {"x-amz-a": object()})),
-    ],
+    BAD_INPUT,
 )
 def test_bad_input_is_refused_before_anything_is_sent(server, error, request_):
     connection = connection_to(server, region=REGION, credentials=static())
@@ -519,16 +522,19 @@ def normal(result):
     return (answer, *rest)
 
 
+BROKEN_ANSWERS = [
+    b"",
+    b"HTTP/1.1 200 OK\r\n",
+    b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{}",
+    b"nonsense\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n{}",
+    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+]
+
+
 @pytest.mark.parametrize(
     "raw",
-    [
-        b"",
-        b"HTTP/1.1 200 OK\r\n",
-        b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{}",
-        b"nonsense\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n{}",
-        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
-    ],
+    BROKEN_ANSWERS,
 )
 def test_broken_answers_are_the_parents(caplog, raw):
     caplog.set_level(logging.DEBUG, logger="opensearch")
