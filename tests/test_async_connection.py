@@ -865,7 +865,8 @@ def test_a_request_whose_answer_was_lost_is_not_sent_again_unasked(server, metho
 
     with contextlib.suppress(OSError):
         run(main())
-    assert [path for _, path, _, _ in server.received] == ["/1", "/2"]
+    # What only reads is sent once more, on a new connection, for the old one had been kept alive.
+    assert [path for _, path, _, _ in server.received] == ["/1", "/2"] + ["/2"] * (method == "GET")
 
 
 def test_long_headers_of_an_answer(server):

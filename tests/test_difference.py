@@ -83,7 +83,8 @@ def test_what_a_domain_sends():
     target = domain.requests[0].target.decode()
     ours = SIGNER.explain("POST", domain.url + target, domain.requests[0].body, at=at)
     for text in (raised.value.error, str(raised.value), repr(raised.value)):
-        assert server_canonical_request(text) == ours.canonical_request
+        # The connection hides the token that the domain quotes.
+        assert server_canonical_request(text) == ours.canonical_request.replace(OURS.token, "REDACTED")
         assert server_string_to_sign(text) == ours.string_to_sign
 
 

@@ -6,20 +6,27 @@
 from __future__ import annotations
 
 import inspect
+import logging
+import time
 import warnings
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any, Final
+from ipaddress import ip_address
+from typing import Any, Final, NoReturn
 from urllib.parse import quote, urlencode
 
+from opensearchpy.exceptions import TransportError
 from urllib3 import make_headers
 
-from . import compression, core
+from . import _advice, compression, core, timing
 from .auth import signer_behind
 from .core import spec
-from .credentials import CredentialSource
+from .credentials import CredentialSource, Identity
 from .endpoint import Endpoint, parse_host
+from .responses import REFUSED_STATUSES, Cause, cause_of, server_time, skewed_server_time
 from .signer import SigV4Signer, region_from, sign_with_hash, signs_hashes
+
+_log = logging.getLogger(__name__)
 
 DEFAULT_POOL_MAXSIZE: Final = 10
 
@@ -33,6 +40,14 @@ _SNIFF_URL: Final = "/_nodes/_all/http"
 # What says where a body ends: its sender says that, who knows what becomes of it on its way.
 _FRAMING: Final = ("content-length", "transfer-encoding")
 
+# AWS allows five minutes, some of which a request may have spent on its way.
+_SKEW_MIN_S: Final = 240
+# A clock that is off by less is right enough: no request is refused for it.
+_CLOCK_TOLERANCE_S: Final = 60
+
+# By how many seconds the clock of a host is ahead of this machine's, where requests were refused for that.
+_clock_offsets: dict[str, float] = {}
+
 AuthCallable = Callable[..., Any]
 
 
@@ -42,6 +57,8 @@ class SigningConnection:
     #: What signs the requests; None where nothing is signed, or where a callable `http_auth` does it.
     signer: SigV4Signer | None
     _sign: AuthCallable | None
+    # The last signer that was made to sign by the host's clock: of which one, and by which offset.
+    _corrected: tuple[SigV4Signer, float, SigV4Signer] | None = None
 
     # Of opensearch-py's Connection.
     headers: dict[str, Any]
@@ -50,6 +67,7 @@ class SigningConnection:
     http_compress: bool
     url_prefix: str
     use_ssl: bool
+    _raise_error: Callable[..., None]
 
     #: How a callable `http_auth` is called, in words and in deed.
     _called_with: str
@@ -197,19 +215,118 @@ class SigningConnection:
         return signer is not None and signs_hashes(signer)
 
     def _sign_headers(
-        self, signer: SigV4Signer, method: str, url: str, body: Any, headers: dict[str, Any], known_hash: str | None
+        self,
+        signer: SigV4Signer,
+        method: str,
+        url: str,
+        body: Any,
+        headers: dict[str, Any],
+        known_hash: str | None,
+        watch: timing.Watch | None,
     ) -> str | None:
         """Sign into `headers`; return the body's hash if the signer made or was told it.
 
         Nothing of all these changes between here and the socket.
         """
+        if _clock_offsets:
+            signer = self._by_the_hosts_clock(signer)
+        if watch is not None:
+            if known_hash is None and signs_hashes(signer):
+                watch.start()
+                known_hash = core.payload_hash(body)
+                watch.end("hash")
+            watch.start()
         signed = sign_with_hash(signer, method, url, body, headers, known_hash)
+        if watch is not None:
+            watch.end("sign")
         if self._sends_latin_1:
             for name, value in headers.items():
                 if not value.isascii() and signer.signs(name):
                     headers[name] = value.encode()  # as it was signed
         add_signed(headers, signed)
         return signed.get(spec.CONTENT_SHA256)  # None where a caller's own was signed
+
+    # --- a request that was refused ----------------------------------------------------------------------------
+
+    def _remedy(self, status: int, text: str, answer: Mapping[str, str], tried: list[Cause]) -> Cause | None:
+        """What is to be mended before this request is signed once more; None if there is nothing, or nothing new.
+
+        SKEWED is mended when this returns; for EXPIRED, the caller asks its source for other credentials.
+
+        Args:
+            answer: headers.
+            tried: the remedies that this request has had.
+        """
+        cause = cause_of(status, text, answer.get("x-amzn-errortype") or "")
+        if Cause.SKEWED not in tried and self._corrects_clock(cause, text, answer.get("date")):
+            tried.append(Cause.SKEWED)
+            return Cause.SKEWED
+        if Cause.EXPIRED not in tried and cause in (Cause.EXPIRED, Cause.UNRECOGNIZED):
+            tried.append(Cause.EXPIRED)
+            return Cause.EXPIRED
+        return None
+
+    def _corrects_clock(self, cause: Cause, text: str, date: str | None) -> bool:
+        """Whether a refusal comes of this machine's clock; then the host's is what its requests are signed by."""
+        if not (self.use_ssl or _is_loopback(self.hostname)):
+            return False  # whoever sits between could choose the time that is signed
+        told = skewed_server_time(text) if cause is Cause.SKEWED else None
+        if told is None:
+            told = server_time(date)
+        if told is None:
+            return False
+        offset = told - time.time()
+        known = _clock_offsets.get(self.host, 0.0)
+        # What is refused for no reason given, or for a vague one, is refused for the clock if that is far enough off.
+        if cause is not Cause.SKEWED and abs(offset - known) < _SKEW_MIN_S:
+            return False
+        if abs(offset) < _CLOCK_TOLERANCE_S:
+            _clock_offsets.pop(self.host, None)  # set right meanwhile; or the request was long on its way
+        elif abs(offset - known) >= _CLOCK_TOLERANCE_S:
+            _clock_offsets[self.host] = offset
+            _log.warning(
+                "this machine's clock is %.0f s %s that of %s, whose requests are signed by the latter from now on; "
+                "set the clock (NTP)",
+                abs(offset),
+                "behind" if offset > 0 else "ahead of",
+                self.host,
+            )
+        return True
+
+    def _by_the_hosts_clock(self, signer: SigV4Signer) -> SigV4Signer:
+        offset = _clock_offsets.get(self.host)
+        if offset is None:
+            return signer
+        kept = self._corrected
+        if kept is None or kept[0] is not signer or kept[1] != offset:
+            kept = self._corrected = (signer, offset, signer.with_clock(lambda: time.time() + offset))
+        return kept[2]
+
+    def _refuse(
+        self,
+        status: int,
+        text: str,
+        answer: Mapping[str, str],
+        method: str,
+        url: str,
+        headers: Mapping[str, Any],
+        tried: list[Cause],
+    ) -> NoReturn:
+        """Raise opensearch-py's exception for an answer, with a note that tells what may be done about it.
+
+        A 403 that says that the request was throttled has the status of what it is, 429, so that `retry_on_status`
+        and the helpers see it.
+        """
+        cause = cause_of(status, text, answer.get("x-amzn-errortype") or "")
+        raised_status = 429 if cause is Cause.THROTTLED and status in REFUSED_STATUSES else status
+        try:
+            self._raise_error(raised_status, text, answer.get("content-type"))
+        except TransportError as error:
+            note = _advice.note_for(cause, status, text, answer, method, url, headers, self.signer, tried)
+            if note:
+                error.add_note(note)
+            raise
+        raise AssertionError("_raise_error raises")
 
 
 def warn_of_sniffing(url: str, headers: Any) -> None:
@@ -220,6 +337,25 @@ def warn_of_sniffing(url: str, headers: Any) -> None:
             "leave sniff_on_start, sniffer_timeout and sniff_on_connection_fail off",
             stacklevel=3,
         )
+
+
+def identity_in(headers: Mapping[str, Any]) -> Identity:
+    """Access key and session token of a request that was signed."""
+    credential = str(headers.get(spec.AUTHORIZATION)).partition("Credential=")[2]
+    return credential.partition("/")[0], headers.get(spec.SECURITY_TOKEN)
+
+
+def without_token(text: str, headers: Mapping[str, Any]) -> str:
+    """An answer without the session token of its request: `es` quotes that in what it expected to be signed."""
+    token = headers.get(spec.SECURITY_TOKEN)
+    return text.replace(token, "REDACTED") if token and token in text else text
+
+
+def _is_loopback(hostname: str) -> bool:
+    try:
+        return hostname == "localhost" or ip_address(hostname.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 def add_signed(headers: dict[str, Any], signed: Mapping[str, str]) -> None:

@@ -360,6 +360,13 @@ class _Lean(_StockHTTPConnection):
             or self.debuglevel > 0
         )
 
+    # Whether this connection, as it is open now, has given an answer before.
+    _has_answered = False
+
+    def connect(self) -> None:
+        self._has_answered = False
+        super().connect()
+
     def request(  # type: ignore[override]
         self,
         method: str,
@@ -404,15 +411,19 @@ class _Lean(_StockHTTPConnection):
         elif sock.gettimeout() != self.timeout:
             sock.settimeout(self.timeout)
         sys.audit("http.client.send", self, head)
-        if not buffer:
-            sock.sendall(head)
-            return
-        sys.audit("http.client.send", self, buffer)
-        if len(buffer) <= _JOINED_BODY_MAX_BYTES:
-            sock.sendall(b"".join((head, buffer)))
-        else:
-            sock.sendall(head)
-            sock.sendall(buffer)
+        try:
+            if not buffer:
+                sock.sendall(head)
+                return
+            sys.audit("http.client.send", self, buffer)
+            if len(buffer) <= _JOINED_BODY_MAX_BYTES:
+                sock.sendall(b"".join((head, buffer)))
+            else:
+                sock.sendall(head)
+                sock.sendall(buffer)
+        except ConnectionError as error:
+            self._mark(error)
+            raise
 
     def _can_send(self) -> bool:
         response = self._HTTPConnection__response
@@ -475,6 +486,20 @@ class _Lean(_StockHTTPConnection):
         return host if port == self.default_port else f"{host}:{port}"
 
     def getresponse(self) -> _StockHTTPResponse:  # type: ignore[override]
+        try:
+            response = self._getresponse()
+        except ConnectionError as error:
+            self._mark(error)
+            raise
+        self._has_answered = True
+        return response
+
+    def _mark(self, error: ConnectionError) -> None:
+        """Let `was_kept_alive` know."""
+        if self._has_answered:
+            error._was_kept_alive = True  # type: ignore[attr-defined]
+
+    def _getresponse(self) -> _StockHTTPResponse:
         options = self._response_options
         sock = self.sock
         timeout = self.timeout
@@ -591,6 +616,11 @@ class _Lean(_StockHTTPConnection):
                 del self.response_class
         finally:
             received.clear()  # as in `readinto`
+
+
+def was_kept_alive(error: Exception) -> bool:
+    """Whether what a pool raised is the end of a connection that had been kept open since an earlier answer."""
+    return any(getattr(cause, "_was_kept_alive", False) for cause in error.args)
 
 
 class HTTPConnection(_Lean):

@@ -6,8 +6,10 @@ import asyncio
 import inspect
 import sys
 from collections.abc import Collection, Mapping
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, Final
+from weakref import WeakSet
 
 try:
     import aiohttp
@@ -22,19 +24,22 @@ from opensearchpy.exceptions import ConnectionError as OpenSearchConnectionError
 from opensearchpy.exceptions import ConnectionTimeout, SSLError, TransportError
 from opensearchpy.metrics import Metrics, MetricsNone
 
-from . import compression, core
+from . import compression, core, timing
 from ._signing import (
     HASH_IN_THREAD_MIN_BYTES,
     AuthCallable,
     SigningConnection,
     add_signed,
     frozen,
+    identity_in,
     size_of,
     warn_of_sniffing,
+    without_token,
 )
 from ._threads import in_worker
 from .async_credentials import loop_source_of
 from .credentials import Snapshot
+from .responses import REFUSED_STATUSES, Cause, is_safe
 
 _PARENT_INIT: Final = inspect.signature(AsyncHttpConnection.__init__)
 
@@ -132,6 +137,7 @@ class AsyncSigV4HttpConnection(SigningConnection, AsyncHttpConnection):
         if self._signs:
             # aiohttp would send a PUT or DELETE again, unasked, when the connection is lost that it was sent on.
             session._retry_connection = False
+            _note_reuse(session.connector)
             if self.signer is not None:
                 self._source.hold()
         self._slots = asyncio.Semaphore(self._limit or sys.maxsize)
@@ -202,9 +208,11 @@ class AsyncSigV4HttpConnection(SigningConnection, AsyncHttpConnection):
             timeout = self.timeout
         request_headers = self._request_headers(headers)
         orig_body = body
+        watch = timing.watch()
 
         brings_its_own = "authorization" in request_headers
-        if self.signer is not None and self._source.keeps and not brings_its_own:
+        signs = self.signer is not None and not brings_its_own
+        if signs and self._source.keeps:
             await self._credentials(session, closed)  # so that nobody holds a connection who waits for credentials
         if slots.locked():
             start = loop.time()
@@ -219,66 +227,109 @@ class AsyncSigV4HttpConnection(SigningConnection, AsyncHttpConnection):
                 timeout = max(timeout + start - loop.time(), _SHORTEST_TIMEOUT_S)
         else:
             await slots.acquire()
+        tried: list[Cause] = []
         try:
             self._refuse_if_closed(session)
-            body, compressor, payload_hash = await self._wire_body(method, url, body, request_headers, task)
-            options: dict[str, Any] = {**self._options}
+            body, compressor, payload_hash = await self._wire_body(method, url, body, request_headers, task, watch)
             if brings_its_own:
                 payload_hash = None
-            elif self.signer is not None:
-                self._source.take(await self._credentials(session, closed))
-                payload_hash = self._sign_headers(
-                    self._loop_signer, method, full_url, body, request_headers, payload_hash
-                )
             elif self._sign is not None:
                 signed = self._call(self._sign, method, full_url, body, request_headers)
                 add_signed(request_headers, dict(await signed if inspect.isawaitable(signed) else signed))
-            if self._signs:
-                options["allow_redirects"] = False  # which would be another request, under the signature of this one
-            self._refuse_if_closed(session)
-
-            start = loop.time()
-            self.metrics.request_start()
-            try:
-                async with session.request(
-                    method,
-                    yarl.URL(full_url, encoded=True),
-                    data=_payload(body),
-                    headers=request_headers,
-                    timeout=_timeout(timeout),
-                    fingerprint=self.ssl_assert_fingerprint,
-                    **options,
-                ) as response:
-                    raw_data = await response.text()
+            while True:
+                if signs:
+                    self._source.take(await self._credentials(session, closed))
+                    payload_hash = self._sign_headers(
+                        self._loop_signer, method, full_url, body, request_headers, payload_hash, watch
+                    )
+                self._refuse_if_closed(session)
+                start = loop.time()
+                self.metrics.request_start()
+                try:
+                    response, raw_data = await self._exchange(
+                        session, method, full_url, body, request_headers, timeout, watch
+                    )
                     duration = loop.time() - start
-            except reraise_exceptions:
-                raise
-            except Exception as e:
-                self.log_request_fail(method, full_url, url_path, orig_body, loop.time() - start, exception=e)
-                self._refuse_if_closed(session, e)
-                self._keep(orig_body, compressor, body, payload_hash, task)
-                if isinstance(e, (aiohttp.ServerFingerprintMismatch, aiohttp.ClientSSLError)):
-                    raise SSLError("N/A", str(e), e) from e
-                if isinstance(e, TimeoutError):
-                    raise ConnectionTimeout("TIMEOUT", str(e), e) from e
-                raise OpenSearchConnectionError("N/A", str(e), e) from e
-            finally:
-                self.metrics.request_end()
+                except reraise_exceptions:
+                    raise
+                except Exception as e:
+                    self.log_request_fail(method, full_url, url_path, orig_body, loop.time() - start, exception=e)
+                    self._refuse_if_closed(session, e)
+                    self._keep(orig_body, compressor, body, payload_hash, task)
+                    if isinstance(e, (aiohttp.ServerFingerprintMismatch, aiohttp.ClientSSLError)):
+                        raise SSLError("N/A", str(e), e) from e
+                    if isinstance(e, TimeoutError):
+                        raise ConnectionTimeout("TIMEOUT", str(e), e) from e
+                    raise OpenSearchConnectionError("N/A", str(e), e) from e
+                finally:
+                    self.metrics.request_end()
+                if not signs or response.status not in REFUSED_STATUSES:
+                    break
+                remedy = self._remedy(response.status, raw_data, response.headers, tried)
+                if remedy is None or (
+                    remedy is Cause.EXPIRED and not await self._source.refetch(identity_in(request_headers))
+                ):
+                    break
+                request_headers = self._request_headers(headers)
+                if compressor is not None:
+                    request_headers["content-encoding"] = "gzip"
         finally:
             slots.release()
 
         status = response.status
         self._raise_warnings(response.headers.getall("warning", ()))
         if not 200 <= status < 300 and status not in ignore:
+            raw_data = without_token(raw_data, request_headers)
             self.log_request_fail(method, full_url, url_path, orig_body, duration, status, raw_data)
             if status in compression.REPEATED_STATUSES:
                 self._keep(orig_body, compressor, body, payload_hash, task)
             location = response.headers.get("location")
             if self._signs and 300 <= status < 400 and location is not None:
                 self._raise_error(status, f"a redirect to {location}, which a signed request does not follow")
-            self._raise_error(status, raw_data, response.headers.get("content-type"))
+            self._refuse(status, raw_data, response.headers, method, full_url, request_headers, tried)
         self.log_request_success(method, full_url, url_path, orig_body, status, raw_data, duration)
         return status, response.headers, raw_data
+
+    async def _exchange(
+        self,
+        session: Any,
+        method: str,
+        url: str,
+        body: Any,
+        headers: dict[str, Any],
+        timeout: float | None,
+        watch: timing.Watch | None,
+    ) -> tuple[aiohttp.ClientResponse, str]:
+        """Send a request and read its answer; send it again if only a kept-alive connection was lost."""
+        options: dict[str, Any] = {**self._options}
+        if self._signs:
+            options["allow_redirects"] = False  # which would be another request, under the signature of this one
+        if watch is not None:
+            watch.start()
+        for is_last in (False, True):
+            try:
+                async with session.request(
+                    method,
+                    yarl.URL(url, encoded=True),
+                    data=_payload(body),
+                    headers=headers,
+                    timeout=_timeout(timeout),
+                    fingerprint=self.ssl_assert_fingerprint,
+                    **options,
+                ) as response:
+                    if watch is not None:
+                        watch.end("wait")
+                    text = await response.text()
+                    if watch is not None:
+                        watch.end("read")
+                    return response, text
+            except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
+                # The server closed it when it had been idle, in the moment in which this request was sent.
+                if is_last or not (
+                    self._signs and _on_kept_alive.get() and is_safe(method, yarl.URL(url, encoded=True).raw_path)
+                ):
+                    raise
+        raise AssertionError("the last one returns or raises")
 
     async def _credentials(self, session: Any, closed: asyncio.Future[None]) -> Snapshot:
         snapshot = self._source.ready() or await self._source.fetch(closed)
@@ -292,7 +343,7 @@ class AsyncSigV4HttpConnection(SigningConnection, AsyncHttpConnection):
             raise TransportError("N/A", "the connection was closed before the request was answered", error) from error
 
     async def _wire_body(
-        self, method: str, url: str, given: Any, headers: dict[str, Any], task: Any
+        self, method: str, url: str, given: Any, headers: dict[str, Any], task: Any, watch: timing.Watch | None
     ) -> tuple[Any, compression.Compressor | None, str | None]:
         """The body as it is sent, what compressed it (then `headers` say so), and its hash if that is known."""
         if not self._signs and not (self.http_compress and given):
@@ -304,23 +355,55 @@ class AsyncSigV4HttpConnection(SigningConnection, AsyncHttpConnection):
         if prepared is not None:
             return prepared.wire, compressor, prepared.payload_hash
 
-        def make(*, with_hash: bool) -> tuple[Any, str | None]:
+        def compress_and_hash(*, with_hash: bool) -> tuple[Any, str | None]:
             wire = frozen(body) if compressor is None else self._gzip_compress(body)
             return wire, core.payload_hash(wire) if with_hash else None
 
         size = 0 if body is None else size_of(body)
         needs_hash = self._signs_hashes(self.signer) and headers.keys().isdisjoint(_WITH_WHICH_NO_BODY_IS_HASHED)
-        if size >= _COMPRESS_IN_THREAD_MIN_BYTES if compressor else needs_hash and size >= HASH_IN_THREAD_MIN_BYTES:
-            making = partial(make, with_hash=needs_hash)
-            wire, payload_hash = await in_worker(making)
-        else:
-            wire, payload_hash = make(with_hash=False)  # the signer hashes it
+        is_large = (
+            size >= _COMPRESS_IN_THREAD_MIN_BYTES if compressor else needs_hash and size >= HASH_IN_THREAD_MIN_BYTES
+        )
+        if watch is None:
+            # If it is not large, the signer hashes it.
+            make = partial(compress_and_hash, with_hash=needs_hash and is_large)
+            wire, payload_hash = await in_worker(make) if is_large else make()
+            return wire, compressor, payload_hash
+
+        watch.start()
+        make = partial(compress_and_hash, with_hash=False)
+        wire, payload_hash = await in_worker(make) if is_large else make()
+        if compressor is not None:
+            watch.end("gzip")
+        if needs_hash and is_large:
+            watch.start()
+            payload_hash = await in_worker(partial(core.payload_hash, wire))
+            watch.end("hash")
         return wire, compressor, payload_hash
 
     def _keep(
         self, given: Any, compressor: compression.Compressor | None, wire: Any, payload_hash: str | None, task: Any
     ) -> None:
         compression.keep(given, compressor, wire, payload_hash if self._signs_hashes(self.signer) else None, task)
+
+
+# Whether the request of this context had a connection that another one had before.
+_on_kept_alive: ContextVar[bool] = ContextVar("_on_kept_alive", default=False)
+
+
+def _note_reuse(connector: Any) -> None:
+    """Have a connector say which requests get a connection that was kept alive. It does so in their own tasks."""
+    connect, has_served = connector.connect, WeakSet[Any]()
+
+    async def noting(*args: Any, **kwargs: Any) -> Any:
+        _on_kept_alive.set(False)
+        connection = await connect(*args, **kwargs)
+        protocol = connection.protocol
+        _on_kept_alive.set(protocol in has_served)
+        has_served.add(protocol)
+        return connection
+
+    connector.connect = noting
 
 
 def _timeout(total_s: float | None) -> aiohttp.ClientTimeout:

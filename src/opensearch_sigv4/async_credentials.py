@@ -20,6 +20,7 @@ from ._threads import in_thread
 from .credentials import (
     _RETRY_INTERVAL_S,
     CredentialSource,
+    Identity,
     Snapshot,
     _Callable,
     _copy_of,
@@ -35,6 +36,7 @@ from .credentials import (
     _registered,
     _Session,
     _Static,
+    identity_of,
     source_of,
 )
 
@@ -59,12 +61,13 @@ class LoopSource(CredentialSource):
     belongs to one loop.
     """
 
-    __slots__ = ("_asking", "_given", "_given_up", "_holders", "_taken")
+    __slots__ = ("_asking", "_given", "_given_up", "_holders", "_renewing", "_taken")
 
     def __init__(self, given: Any) -> None:
         self._given = given
         self._asking: dict[asyncio.Future[Snapshot], contextvars.Context | None] = {}
         self._given_up: set[asyncio.Future[Snapshot]] = set()
+        self._renewing: dict[Identity, asyncio.Task[bool]] = {}
         self._holders = 0
         self._taken = _Taken()
 
@@ -97,6 +100,26 @@ class LoopSource(CredentialSource):
                 raise own from error
         return snapshot
 
+    async def refetch(self, refused: Identity) -> bool:
+        """Whether `fetch` returns others than these, which the service refused: see `CredentialSource.renew`.
+
+        Raises: what `fetch` raises.
+        """
+        snapshot = self.ready()
+        if snapshot is not None and identity_of(snapshot) != refused:
+            return True
+        loop = asyncio.get_running_loop()
+        renewing = self._renewing.get(refused)
+        if renewing is None or renewing.done() or renewing.get_loop() is not loop:
+            renewing = self._renewing[refused] = asyncio.create_task(self._renew(refused))
+            renewing.add_done_callback(lambda _: self._renewing.pop(refused, None))
+        await asyncio.wait([renewing])  # and not the future itself: others wait for it, too
+        return not renewing.cancelled() and renewing.result()
+
+    async def _renew(self, refused: Identity) -> bool:
+        snapshot = await self.fetch()
+        return snapshot is not None and identity_of(snapshot) != refused
+
     def take(self, snapshot: Snapshot | None) -> None:
         """Let this be what the next signature in this thread is made with; None takes back what was not used."""
         self._taken.snapshot = snapshot
@@ -116,10 +139,13 @@ class LoopSource(CredentialSource):
         if self._holders == 0:
             loop = asyncio.get_running_loop()
             given_up = {asking for asking in list(self._asking) if asking.get_loop() is loop}
+            renewing = [task for task in list(self._renewing.values()) if task.get_loop() is loop]
             self._given_up |= given_up
             for asking in given_up:
                 asking.cancel()
-            await asyncio.gather(*given_up, return_exceptions=True)
+            for task in renewing:
+                task.cancel()
+            await asyncio.gather(*given_up, *renewing, return_exceptions=True)
             self._given_up -= given_up
 
     def _begin(self) -> tuple[asyncio.Future[Snapshot], bool]:
@@ -237,6 +263,9 @@ class _Threaded(LoopSource):
     def _ask(self) -> asyncio.Future[Snapshot]:
         return in_thread(self._source.snapshot)
 
+    async def _renew(self, refused: Identity) -> bool:
+        return await in_thread(lambda: self._source.renew(refused))
+
     def _blocking(self) -> Snapshot:
         return self._source.snapshot()
 
@@ -279,6 +308,9 @@ class _Read(LoopSource):
 
     async def fetch(self, ended: asyncio.Future[None] | None = None) -> Snapshot | None:
         return await self._source().fetch(ended)
+
+    async def refetch(self, refused: Identity) -> bool:
+        return await self._source().refetch(refused)
 
     def hold(self) -> None:
         self._held.append(self._source())
@@ -333,6 +365,14 @@ class _Asked(LoopSource):
         self._kept = self._adopted(found)
         snapshot: Snapshot = await self._kept.source.fetch()
         return snapshot
+
+    async def _renew(self, refused: Identity) -> bool:
+        snapshot = await self._answer()
+        if identity_of(snapshot) != refused:
+            return True
+        assert self._kept is not None
+        renewed: bool = await self._kept.source.refetch(refused)
+        return renewed
 
     def _adopted(self, found: _Found) -> _Found:
         credentials = found.credentials
@@ -392,6 +432,11 @@ class _AwaitedRefreshable(LoopSource):
     def _ask(self) -> asyncio.Future[Snapshot]:
         return asyncio.create_task(self._refreshable.refresh())
 
+    async def _renew(self, refused: Identity) -> bool:
+        with suppress(Exception):  # which was logged
+            await self._refreshable.refresh_early(refused)
+        return await super()._renew(refused)
+
 
 class _LoopRefreshable(_Refreshable):
     """The same attributes under the same names; only their refreshing has to be awaited."""
@@ -417,3 +462,21 @@ class _LoopRefreshable(_Refreshable):
         finally:
             self._attempted_at = self._clock()
         return self._settle(_read(frozen))
+
+    async def refresh_early(self, refused: Identity) -> None:
+        credentials = self._credentials
+        refresh: Any = getattr(credentials, "_protected_refresh", None)
+        lock: Any = getattr(credentials, "_refresh_lock", None)
+        if refresh is None or lock is None or 0 <= self._clock() - self._attempted_at < _RETRY_INTERVAL_S:
+            return
+        async with lock:
+            frozen = credentials._frozen_credentials
+            if frozen is not None and (frozen.access_key, frozen.token) != refused:
+                return
+            try:
+                await refresh(is_mandatory=True)
+            except Exception as error:
+                self._log_failure(error)
+                raise
+            finally:
+                self._attempted_at = self._clock()

@@ -12,6 +12,7 @@ from .core import split_url
 from .credentials import source_of
 from .endpoint import parse_host
 from .signer import SigV4Signer, region_from
+from .timing import TimedSerializer
 
 if TYPE_CHECKING:
     from opensearchpy import AsyncOpenSearch
@@ -108,6 +109,7 @@ def _signing(client_options: dict[str, Any], connection_class: type) -> dict[str
     """The options, with a connection class that signs."""
     if client_options.get("http_auth") is not None:
         raise ValueError("http_auth: a client that signs every request takes none; pass credentials= or profile=")
+    client_options.setdefault("serializer", TimedSerializer())
     given = client_options.setdefault("connection_class", connection_class)
     if not (isinstance(given, type) and issubclass(given, connection_class)):
         raise TypeError(f"connection_class: a client that signs every request needs a {connection_class.__name__}")

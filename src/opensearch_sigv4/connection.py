@@ -12,13 +12,22 @@ from opensearchpy.compat import reraise_exceptions
 from opensearchpy.connection import Urllib3HttpConnection
 from opensearchpy.exceptions import ConnectionError as OpenSearchConnectionError
 from opensearchpy.exceptions import ConnectionTimeout, SSLError, TransportError
-from urllib3.exceptions import ReadTimeoutError
+from urllib3.exceptions import ProtocolError, ReadTimeoutError
 from urllib3.exceptions import SSLError as Urllib3SSLError
 from urllib3.util.retry import Retry
 
-from . import _transport, compression, core
-from ._signing import AuthCallable, SigningConnection, add_signed, frozen, warn_of_sniffing
+from . import _transport, compression, core, timing
+from ._signing import (
+    AuthCallable,
+    SigningConnection,
+    add_signed,
+    frozen,
+    identity_in,
+    warn_of_sniffing,
+    without_token,
+)
 from .credentials import source_of
+from .responses import REFUSED_STATUSES, Cause, is_safe
 
 _NO_RETRIES: Final = Retry(False)
 _PARENT_INIT: Final = inspect.signature(Urllib3HttpConnection.__init__)
@@ -144,49 +153,87 @@ class SigV4HttpConnection(SigningConnection, Urllib3HttpConnection):
             self._create_urllib3_pool()
 
         target = self._target(url, params)
-        start = time.time()
         orig_body = body
+        watch = timing.watch()
         request_headers = self._request_headers(headers)
-        body, compressor, payload_hash = self._wire_body(method, url, body, request_headers)
+        body, compressor, payload_hash = self._wire_body(method, url, body, request_headers, watch)
         method, full_url = method.upper(), self.host + target
-        if "authorization" in request_headers:
+        signer = None if "authorization" in request_headers else self.signer
+        if signer is None:
             payload_hash = None
-        elif self.signer is not None:
-            payload_hash = self._sign_headers(self.signer, method, full_url, body, request_headers, payload_hash)
-        else:
-            assert self._sign is not None
+        if self._sign is not None and "authorization" not in request_headers:
             add_signed(request_headers, dict(self._call(self._sign, method, full_url, body, request_headers)))
-        kw = {"timeout": timeout} if timeout else {}
-        self.metrics.request_start()
-        try:
-            response = self.pool.urlopen(method, target, body, retries=_NO_RETRIES, headers=request_headers, **kw)
-            duration = time.time() - start
-            raw_data = response.data.decode("utf-8", "surrogatepass")
-        except reraise_exceptions:
-            raise
-        except Exception as e:
-            self.log_request_fail(method, full_url, target, orig_body, time.time() - start, exception=e)
-            self._keep(orig_body, compressor, body, payload_hash)
-            if isinstance(e, Urllib3SSLError):
-                raise SSLError("N/A", str(e), e) from e
-            if isinstance(e, ReadTimeoutError):
-                raise ConnectionTimeout("TIMEOUT", str(e), e) from e
-            raise OpenSearchConnectionError("N/A", str(e), e) from e
-        finally:
-            self.metrics.request_end()
+        tried: list[Cause] = []
+        while True:
+            if signer is not None:
+                payload_hash = self._sign_headers(signer, method, full_url, body, request_headers, payload_hash, watch)
+            start = time.time()
+            self.metrics.request_start()
+            try:
+                response = self._exchange(method, target, body, request_headers, timeout, watch)
+                duration = time.time() - start
+                raw_data = response.data.decode("utf-8", "surrogatepass")
+            except reraise_exceptions:
+                raise
+            except Exception as e:
+                self.log_request_fail(method, full_url, target, orig_body, time.time() - start, exception=e)
+                self._keep(orig_body, compressor, body, payload_hash)
+                if isinstance(e, Urllib3SSLError):
+                    raise SSLError("N/A", str(e), e) from e
+                if isinstance(e, ReadTimeoutError):
+                    raise ConnectionTimeout("TIMEOUT", str(e), e) from e
+                raise OpenSearchConnectionError("N/A", str(e), e) from e
+            finally:
+                self.metrics.request_end()
+            if signer is None or response.status not in REFUSED_STATUSES:
+                break
+            remedy = self._remedy(response.status, raw_data, response.headers, tried)
+            if remedy is None or (remedy is Cause.EXPIRED and not signer.source.renew(identity_in(request_headers))):
+                break
+            request_headers = self._request_headers(headers)
+            if compressor is not None:
+                request_headers["content-encoding"] = "gzip"
 
         self._raise_warnings(response.headers.get_all("warning", ()))
         if not 200 <= response.status < 300 and response.status not in ignore:
+            raw_data = without_token(raw_data, request_headers)
             self.log_request_fail(method, full_url, target, orig_body, duration, response.status, raw_data)
             if response.status in compression.REPEATED_STATUSES:
                 self._keep(orig_body, compressor, body, payload_hash)
-            content_type = self.get_response_headers(response).get("content-type")
-            self._raise_error(response.status, raw_data, content_type)
+            answer_headers = self.get_response_headers(response)
+            self._refuse(response.status, raw_data, answer_headers, method, full_url, request_headers, tried)
         self.log_request_success(method, full_url, target, orig_body, response.status, raw_data, duration)
         return response.status, response.headers, raw_data
 
+    def _exchange(
+        self,
+        method: str,
+        target: str,
+        body: Any,
+        headers: dict[str, Any],
+        timeout: float | None,
+        watch: timing.Watch | None,
+    ) -> Any:
+        """Send a request and read its answer; send it again if only a kept-alive connection was lost."""
+        kw: dict[str, Any] = {"timeout": timeout} if timeout else {}
+        if watch is not None:
+            watch.start()
+            kw["preload_content"] = False
+        try:
+            response = self.pool.urlopen(method, target, body, retries=_NO_RETRIES, headers=headers, **kw)
+        except ProtocolError as error:
+            # The server closed it when it had been idle, in the moment in which this request was sent.
+            if not (_transport.was_kept_alive(error) and is_safe(method, target.partition("?")[0])):
+                raise
+            response = self.pool.urlopen(method, target, body, retries=_NO_RETRIES, headers=headers, **kw)
+        if watch is not None:
+            watch.end("wait")
+            _ = response.data  # which is read here
+            watch.end("read")
+        return response
+
     def _wire_body(
-        self, method: str, url: str, body: Any, headers: dict[str, Any]
+        self, method: str, url: str, body: Any, headers: dict[str, Any], watch: timing.Watch | None = None
     ) -> tuple[Any, compression.Compressor | None, str | None]:
         """The body as it is sent, what compressed it (then `headers` say so), and its hash if that is known."""
         given, body = body, core.body_buffer(body)
@@ -194,7 +241,14 @@ class SigV4HttpConnection(SigningConnection, Urllib3HttpConnection):
         prepared = compression.take(given, compressor)
         if prepared is not None:
             return prepared.wire, compressor, prepared.payload_hash
-        return (frozen(body) if compressor is None else self._gzip_compress(body)), compressor, None
+        if compressor is None:
+            return frozen(body), None, None
+        if watch is None:
+            return self._gzip_compress(body), compressor, None
+        watch.start()
+        wire = self._gzip_compress(body)
+        watch.end("gzip")
+        return wire, compressor, None
 
     def _keep(self, given: Any, compressor: compression.Compressor | None, wire: Any, payload_hash: str | None) -> None:
         compression.keep(given, compressor, wire, payload_hash if self._signs_hashes(self.signer) else None)

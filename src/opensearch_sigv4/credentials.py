@@ -56,6 +56,14 @@ class Snapshot(NamedTuple):
         return f"Snapshot(access_key={shown!r}, secret_key='REDACTED', token={token})"
 
 
+Identity = tuple[str, str | None]
+
+
+def identity_of(snapshot: Snapshot) -> Identity:
+    """What a request shows of its credentials: access key and session token."""
+    return snapshot.access_key, snapshot.token
+
+
 class CredentialSource:
     """Where a signer's credentials come from; `source_of` makes one.
 
@@ -86,6 +94,17 @@ class CredentialSource:
     def ready(self) -> Snapshot | None:
         """Return what `snapshot()` would, or None if only blocking could tell. Starts a refresh that is due."""
         raise NotImplementedError
+
+    def renew(self, refused: Identity) -> bool:
+        """Whether `snapshot()` returns others than these, which the service refused, now or after a refresh.
+
+        What can be refreshed is, even far from the expiry that it knows of; what was read from files is read again;
+        what is asked anyway is asked. Blocks for as long as that takes, once for all threads.
+
+        Raises:
+            Exception: what `snapshot` raises; what a refresh raises is logged, and the answer is no.
+        """
+        return identity_of(self.snapshot()) != refused
 
     @property
     def region(self) -> str | None:
@@ -505,6 +524,9 @@ class _Asked(_Source):
     def ready(self) -> Snapshot | None:
         return None
 
+    def renew(self, refused: Identity) -> bool:
+        return self._answer().renew(refused)
+
     def _ready_by(self, source: CredentialSource) -> Snapshot | None:
         snapshot = source.ready()
         return snapshot if snapshot is self._latest or snapshot is None else self._settle(snapshot)
@@ -607,10 +629,11 @@ class _Session(_Asked):
 class _Default(_Session):
     """botocore's default chain, for the process or for one profile."""
 
-    __slots__ = ("_own_session", "_profile")
+    __slots__ = ("_own_session", "_profile", "_read_again_at")
 
     def __init__(self, profile: str | None) -> None:
         super().__init__(None)
+        self._read_again_at = -math.inf
         self._remembers = True
         self._profile = profile
         self._own_session: Any = None
@@ -634,6 +657,18 @@ class _Default(_Session):
 
     def ready(self) -> Snapshot | None:
         return None if self._own_session is None else super().ready()
+
+    def renew(self, refused: Identity) -> bool:
+        if super().renew(refused):
+            return True
+        # A session keeps what it read from files and the environment, where somebody may have put a new token.
+        with self._lock:
+            now = _wall_clock()
+            if 0 <= now - self._read_again_at < _RETRY_INTERVAL_S:
+                return False
+            self._read_again_at = now
+            self._own_session = None
+        return super().renew(refused)
 
     def __repr__(self) -> str:
         named = "" if self._profile is None else f", profile {self._profile!r}"
@@ -771,6 +806,37 @@ class _Refreshable(_Source):
         finally:
             self._attempted_at = self._clock()
         return self._settle(_read(frozen))
+
+    def renew(self, refused: Identity) -> bool:
+        if identity_of(self.snapshot()) != refused:
+            return True
+        with self._lock:
+            flight, starts = self._flight, self._flight is None
+            if flight is None:
+                if 0 <= self._clock() - self._attempted_at < _RETRY_INTERVAL_S:
+                    return False
+                flight = self._flight = _Flight()
+        with contextlib.suppress(Exception):  # which was logged
+            self._run(flight, lambda: self._refresh_early(refused)) if starts else flight.wait()
+        return identity_of(self.snapshot()) != refused
+
+    def _refresh_early(self, refused: Identity) -> Snapshot:
+        """What `_refresh` does, though by the expiry that botocore knows of none is due."""
+        credentials = self._credentials
+        refresh: Any = getattr(credentials, "_protected_refresh", None)
+        lock: Any = getattr(credentials, "_refresh_lock", None)
+        if refresh is not None and lock is not None:
+            try:
+                with lock:
+                    frozen = credentials._frozen_credentials
+                    if frozen is None or (frozen.access_key, frozen.token) == refused:
+                        refresh(is_mandatory=True)
+            except Exception as error:
+                self._log_failure(error)
+                raise
+            finally:
+                self._attempted_at = self._clock()
+        return self._refresh()
 
     def _log_failure(self, error: Exception) -> None:
         text = str(error)

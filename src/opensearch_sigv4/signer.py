@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -117,10 +117,18 @@ class SigV4Signer(core.RequestSigner):
         """A signer with the credentials of this source that shares everything else with this one."""
         return self._copy(source, self.region)
 
-    def _copy(self, source: CredentialSource, region: str | None) -> SigV4Signer:
-        return _restored(
-            type(self), vars(self), source, region, self.service, self.further_headers, self.unsigned_payload
-        )
+    def with_clock(self, clock: Callable[[], float]) -> SigV4Signer:
+        """A signer that reads the Unix time from `clock` and shares everything else with this one.
+
+        Copies of it, and what is pickled, read the machine's clock again.
+        """
+        return self._copy(self.source, self.region, clock)
+
+    def _copy(
+        self, source: CredentialSource, region: str | None, clock: Callable[[], float] = time.time
+    ) -> SigV4Signer:
+        fields = region, self.service, self.further_headers, self.unsigned_payload
+        return _remade(type(self), vars(self), source, clock, *fields)
 
     def __repr__(self) -> str:
         return f"SigV4Signer(region={self.region!r}, service={self.service!r})"
@@ -139,8 +147,18 @@ class SigV4Signer(core.RequestSigner):
 def _restored(
     kind: type[SigV4Signer], attributes: dict[str, Any], source: CredentialSource, *fields: Any
 ) -> SigV4Signer:
+    return _remade(kind, attributes, source, time.time, *fields)
+
+
+def _remade(
+    kind: type[SigV4Signer],
+    attributes: dict[str, Any],
+    source: CredentialSource,
+    clock: Callable[[], float],
+    *fields: Any,
+) -> SigV4Signer:
     signer = kind.__new__(kind)
-    core.RequestSigner.__init__(signer, source, time.time, *fields)
+    core.RequestSigner.__init__(signer, source, clock, *fields)
     vars(signer).update(attributes)
     return signer
 

@@ -12,7 +12,8 @@ from opensearchpy.exceptions import SerializationError
 from opensearchpy.helpers import expand_action
 from opensearchpy.serializer import JSONSerializer
 
-from .. import core
+from .. import core, timing
+from ..timing import TimedSerializer
 
 try:
     from orjson import dumps as _orjson_dumps
@@ -115,6 +116,15 @@ class Chunker:
         Raises:
             SerializationError: a document that is no JSON, naming it. It, and those in the chunk before it, are out.
         """
+        if timing.watch() is None:
+            return self._fill(documents)
+        timed, start_ns = timing.TimedIterator(documents), time.time_ns()
+        try:
+            return self._fill(timed)
+        finally:
+            timing.tell("serialise", start_ns + timed.spent_ns, time.time_ns())
+
+    def _fill(self, documents: Iterator[Any]) -> Chunk | None:
         while True:
             taken = self._take_usual(documents)
             if taken is None:
@@ -198,9 +208,9 @@ class Chunker:
 
 
 def is_opensearch_pys(serializer: Any) -> bool:
-    """Whether a serializer is exactly opensearch-py's JSONSerializer, with its own `dumps`."""
+    """Whether a serializer is exactly opensearch-py's JSONSerializer, with its own `dumps`, timed or not."""
     return (
-        type(serializer) is JSONSerializer
+        type(serializer) in (JSONSerializer, TimedSerializer)
         and JSONSerializer.dumps is _ORIGINAL_DUMPS
         and "dumps" not in getattr(serializer, "__dict__", ())
     )

@@ -1,0 +1,229 @@
+"""What an error says beside what the service said: what was refused, the likeliest cause, and what to change."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from . import core
+from ._difference import first_difference, server_canonical_request
+from .core import spec
+from .endpoint import parse_host
+from .responses import Cause, message_of, server_time
+
+if TYPE_CHECKING:
+    from .signer import SigV4Signer
+
+_NOTABLE_SKEW_S: Final = 60
+_REFRESHED: Final = "They were asked for again, and there are no others. "
+
+
+def note_for(
+    cause: Cause,
+    status: int,
+    text: str,
+    answer: Mapping[str, str],
+    method: str,
+    url: str,
+    headers: Mapping[str, Any],
+    signer: SigV4Signer | None,
+    tried: list[Cause],
+) -> str | None:
+    """The note for an exception; None where the service's own words are enough.
+
+    Args:
+        answer: the answer's headers.
+        headers: the request's, as sent.
+        signer: what signed it; None where somebody else did.
+        tried: the remedies that the request has had in vain.
+    """
+    if spec.AUTHORIZATION not in headers:  # a caller's own has another spelling, and another owner
+        signer = None
+    parts = core.split_url(url)
+    advice = _advice(cause, status, text, answer, method, url, parts.host, headers, signer, tried)
+    if advice is None:
+        return None
+    return f"opensearch-sigv4: {method} {parts.host}{parts.path} was refused ({cause.value}). {advice}"
+
+
+def _advice(
+    cause: Cause,
+    status: int,
+    text: str,
+    answer: Mapping[str, str],
+    method: str,
+    url: str,
+    host: str,
+    headers: Mapping[str, Any],
+    signer: SigV4Signer | None,
+    tried: list[Cause],
+) -> str | None:
+    is_serverless = signer is not None and signer.service == "aoss"
+    match cause:
+        case Cause.THROTTLED:
+            return (
+                "Nothing was executed: send it again later, and less often. The helpers of opensearch_sigv4 do; of "
+                "other "
+                "requests opensearch-py repeats what its client's retry_on_status=(402, 429, 502, 503, 504) names, "
+                "without waiting. Fewer requests at a time, bulk requests of 3 to 5 MiB, "
+                + ("and a higher OCU limit help." if is_serverless else "and more or larger nodes help.")
+            )
+        case Cause.TOO_LARGE:
+            return (
+                "Its body is larger than this endpoint takes: 10 MiB on small instances and Serverless, 100 MiB on "
+                "others. "
+                "Send it in parts (max_chunk_bytes= of the bulk helpers, which halve what is too large by "
+                "themselves); "
+                "http_compress=True makes it smaller on the wire."
+            )
+        case Cause.SKEWED:
+            return _clock_advice(answer) + (
+                " It was signed once more by the service's time, in vain: is something delaying requests on their way?"
+                if Cause.SKEWED in tried
+                else " Over plain http the service's time is not believed: set this machine's clock (NTP)."
+            )
+        case Cause.EXPIRED:
+            return (
+                "The session token has expired. "
+                + (_REFRESHED if cause in tried else "")
+                + "Log in again (aws sso login), or give credentials= something that refreshes: a session, "
+                "botocore's "
+                "refreshable credentials, or a callable."
+            )
+        case Cause.UNRECOGNIZED:
+            return (
+                "AWS does not know this access key, or the session token belongs to another one. "
+                + (_REFRESHED if Cause.EXPIRED in tried else "")
+                + "Check that key, secret and token are of one set, that the key was not deleted, and that it is "
+                "of this "
+                "partition (aws, aws-cn, aws-us-gov)."
+            )
+        case Cause.SCOPE:
+            return _scope_advice(message_of(text), host, signer)
+        case Cause.SIGNATURE:
+            return _signature_advice(text, method, url, headers)
+        case Cause.UNSIGNED:
+            return (
+                "It arrived without a signature that could be read: something between removes or changes the "
+                "Authorization header (a proxy, a load balancer), or the host is no OpenSearch endpoint."
+                if spec.AUTHORIZATION in headers
+                else "It was not signed: this connection is given no region=, service= or credentials=, and its "
+                "host is "
+                "not one that AWS names."
+            )
+        case Cause.FORBIDDEN:
+            return (
+                "The signature was accepted; its owner may not do this. Fine-grained access control: map the IAM "
+                "role to "
+                "a role of OpenSearch that may (Security, Roles, Mapped users: the role's ARN, not that of its "
+                "session)."
+                if "security_exception" in text or "no permissions" in text
+                else "The signature was accepted; its owner may not do this. Allow the IAM role the action in its "
+                "own "
+                "policy or in the domain's access policy; the message names what is missing."
+            )
+        case Cause.UNEXPLAINED:
+            return _unexplained_advice(answer, host, is_serverless, tried)
+    if is_serverless:
+        return _serverless_advice(status, text, url)
+    return None
+
+
+def _clock_advice(answer: Mapping[str, str]) -> str:
+    told = server_time(answer.get("date"))
+    if told is None:
+        return "This machine's clock and the service's are more than 5 minutes apart."
+    offset = told - time.time()
+    side = "behind" if offset > 0 else "ahead of"
+    return f"This machine's clock is {abs(offset):.0f} s {side} the service's, which allows 300."
+
+
+def _scope_advice(message: str, host: str, signer: SigV4Signer | None) -> str:
+    endpoint = parse_host(host)
+    signed_for = "" if signer is None else f"It was signed for service={signer.service!r}, region={signer.region!r}. "
+    if (
+        endpoint is not None
+        and signer is not None
+        and (endpoint.service, endpoint.region)
+        != (
+            signer.service,
+            signer.region,
+        )
+    ):
+        return f"{signed_for}The host is of service={endpoint.service!r}, region={endpoint.region!r}: leave both out."
+    which = "region=" if "region" in message else "service= (es for domains, aoss for Serverless)"
+    return f"{signed_for}Pass the {which} of the endpoint that answers for {host}."
+
+
+def _signature_advice(text: str, method: str, url: str, headers: Mapping[str, Any]) -> str:
+    theirs = server_canonical_request(text)
+    ours = None if theirs is None else _canonical_request(method, url, headers)
+    if theirs is None or ours is None:
+        return (
+            "Either the secret key does not belong to the access key, or something between changes what was "
+            "signed: host, "
+            "path, query, body or an x-amz-* header. `opensearch-sigv4 explain` shows what is signed."
+        )
+    difference = first_difference(ours, theirs)
+    if difference is None:
+        return (
+            "What arrived is what was signed, so the secret key does not belong to the access key: check that "
+            "both, and "
+            "the session token, are of one set, with no blank or quote around them."
+        )
+    return f"What arrived is not what was signed:\n{difference}"
+
+
+def _canonical_request(method: str, url: str, headers: Mapping[str, Any]) -> str | None:
+    """The canonical request of what was sent; None if it was not signed by a signer of ours."""
+    names = str(headers.get(spec.AUTHORIZATION)).partition("SignedHeaders=")[2].partition(",")[0].split(";")
+    values = {
+        name.lower(): value.decode() if isinstance(value, bytes) else str(value) for name, value in headers.items()
+    }
+    payload_hash = values.get(spec.CONTENT_SHA256.lower())
+    if payload_hash is None or not values.keys() >= set(names):
+        return None
+    parts = core.split_url(url)
+    lines, signed_headers = core.canonical_headers((name, values[name]) for name in names)
+    path, query = core.canonical_path(parts.path), core.canonical_query(parts.query)
+    return core.canonical_request(method, path, query, lines, signed_headers, payload_hash)
+
+
+def _unexplained_advice(answer: Mapping[str, str], host: str, is_serverless: bool, tried: list[Cause]) -> str:
+    told = server_time(answer.get("date"))
+    clock = ""
+    if Cause.SKEWED in tried:
+        clock = "This machine's clock was off; it was signed once more by the service's time. "
+    elif told is not None and abs(told - time.time()) > _NOTABLE_SKEW_S:
+        clock = f"{_clock_advice(answer)} "
+    if is_serverless:
+        return (
+            f"{clock}Serverless tells no reason. In the order of likelihood: the collection's data access policy "
+            f"does not "
+            "name this identity (for an assumed role, the role's ARN); its network policy does not let this "
+            "machine in; "
+            "the IAM policy lacks aoss:APIAccessAll; region= is not the collection's; the credentials are wrong or "
+            "have "
+            "expired. `opensearch-sigv4 doctor` looks at what can be seen from here."
+        )
+    return (
+        f"{clock}The answer tells no reason: it may come from something between (a proxy, a firewall, a load "
+        f"balancer), or "
+        f"{host} is no OpenSearch endpoint. `opensearch-sigv4 doctor` looks at what can be seen from here."
+    )
+
+
+def _serverless_advice(status: int, text: str, url: str) -> str | None:
+    """What Serverless refuses that domains do not."""
+    parts = core.split_url(url)
+    path = parts.path.rstrip("/")
+    if status == 404 and not path:
+        return "Serverless has no `/`, so info() and ping() fail; cat.indices() shows whether it can be reached."
+    if status == 404 and path.rpartition("/")[2] == "_refresh":
+        return "Serverless has no _refresh: documents become searchable by themselves, within about a minute."
+    if status == 400 and "refresh policy" in text:
+        return "Serverless takes no refresh=true: leave it out."
+    if status == 400 and "Document ID is not supported" in text:
+        return "Time-series and vector collections give documents their ids themselves: leave the id out."
+    return None

@@ -1,0 +1,507 @@
+"""What was refused for a reason that can be mended is mended once, and explained otherwise, by both connections."""
+
+import asyncio
+import json
+import logging
+import re
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import opensearchpy
+import pytest
+from botocore.credentials import Credentials
+from botocore.session import Session
+from hypothesis import given
+from hypothesis import strategies as st
+from opensearchpy import AuthorizationException, TransportError
+
+import transports
+from opensearch_sigv4 import SigV4HttpConnection, _signing, connect, connect_async
+from opensearch_sigv4.responses import (
+    Cause,
+    cause_of,
+    is_safe,
+    message_of,
+    server_time,
+    skewed_server_time,
+)
+from opensearch_sigv4.testing import Fault, LocalDomain
+from refreshing import FIRST, KEYS, SECOND, Refresher, refreshable, shows_secret
+from transports import Driven
+
+HOUR = 3600
+
+
+@pytest.fixture(autouse=True)
+def _no_clock_is_known():
+    _signing._clock_offsets.clear()
+    yield
+    _signing._clock_offsets.clear()
+
+
+@pytest.fixture(params=["urllib3", "aiohttp"])
+def client_of(request):
+    """A function that returns a client of a domain, which is closed after the test."""
+    with asyncio.Runner() as runner:
+        clients = []
+
+        def client_of(domain, **options):
+            options = {"credentials": domain.credentials, "region": domain.region, "service": domain.service} | options
+            if domain.ca_certs:
+                options["ca_certs"] = domain.ca_certs
+            if request.param == "urllib3":
+                client = connect(domain.url, **options)
+            else:
+                client = connect_async(domain.url, **options)
+                client = Driven(runner.run(client.__aenter__()), runner.run)
+            clients.append(client)
+            return client
+
+        client_of.name = request.param
+        yield client_of
+        for client in clients:
+            client.close()
+
+
+def note_of(error):
+    [note] = error.__notes__
+    return note
+
+
+# --- clock skew ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("service", ["es", "aoss"])
+@pytest.mark.parametrize("offset", [-HOUR, HOUR, 90 * 24 * HOUR])
+def test_a_clock_that_is_off_costs_one_request_of_a_host(client_of, caplog, service, offset):
+    with LocalDomain(service=service, clock=lambda: time.time() + offset) as domain:
+        client = client_of(domain)
+        assert client.cat.indices() is not None
+        assert (domain.refused, domain.verified) == (1, 1)
+        client.cat.indices()
+        another = client_of(domain)  # of the same host: it knows
+        another.cat.indices()
+        assert (domain.refused, domain.verified) == (1, 3)
+    [record] = [record for record in caplog.records if record.name == "opensearch_sigv4._signing"]
+    assert ("behind" if offset > 0 else "ahead of") in record.getMessage()
+
+
+def test_a_clock_that_was_set_right_meanwhile(client_of):
+    offset = HOUR
+    with LocalDomain(clock=lambda: time.time() + offset) as domain:
+        client = client_of(domain)
+        client.cat.indices()
+        offset = 0
+        client.cat.indices()
+        assert (domain.refused, domain.verified) == (2, 2)
+        assert not _signing._clock_offsets
+        offset = -HOUR
+        client.cat.indices()
+        assert (domain.refused, domain.verified) == (3, 3)
+
+
+def test_a_clock_that_never_fits_is_corrected_once(client_of):
+    """Each request is judged by a clock that has run on by an hour: nothing can be signed that fits."""
+    times = iter(range(1, 100))
+    with LocalDomain(clock=lambda: time.time() + next(times) * HOUR) as domain:
+        with pytest.raises(AuthorizationException) as caught:
+            client_of(domain).cat.indices()
+        assert domain.refused == 2
+    assert "clock skew" in note_of(caught.value)
+    assert "in vain" in note_of(caught.value)
+
+
+def test_a_body_is_sent_again_whole(client_of):
+    with LocalDomain(clock=lambda: time.time() - HOUR) as domain:
+        client = client_of(domain, http_compress=True)
+        headers = {"X-Amz-Meta": "né", "content-type": "application/json"}
+        client.transport.perform_request("PUT", "/logs/_doc/1", body={"text": "né " * 1000}, headers=headers)
+        refused, verified = domain.requests
+        assert (domain.refused, domain.verified) == (1, 1)
+        assert refused.body == verified.body
+        names = [name for name, _ in verified.headers]
+        assert len(names) == len(set(names))
+        dated = {b"x-amz-date", b"authorization"}
+        assert [pair for pair in refused.headers if pair[0].lower() not in dated] == [
+            pair for pair in verified.headers if pair[0].lower() not in dated
+        ]
+
+
+def test_the_time_of_a_host_that_is_reached_by_plain_http_is_not_believed(server):
+    text = "Signature expired: 20150830T120000Z is now earlier than 20150830T123100Z (20150830T123600Z - 5 min.)"
+    server.answer = (403, {}, json.dumps({"message": text}).encode())
+    port = int(server.url.rpartition(":")[2])
+    connection = SigV4HttpConnection("127.0.0.1", port=port, region="us-east-1", credentials=Credentials(*KEYS))
+    connection.hostname = "search.example.com"  # as if it were there
+    with pytest.raises(AuthorizationException) as caught:
+        connection.perform_request("GET", "/")
+    assert len(server.received) == 1
+    assert "Over plain http" in note_of(caught.value)
+    connection.hostname = "127.0.0.1"
+    with pytest.raises(AuthorizationException):
+        connection.perform_request("GET", "/")
+    assert len(server.received) == 3
+    connection.close()
+
+
+def test_a_permission_that_is_missing_is_no_matter_of_the_clock(client_of):
+    with LocalDomain() as domain:
+        domain.faults = lambda request: Fault.answer(403, '{"message":"no permissions for [x]"}')
+        with pytest.raises(AuthorizationException):
+            client_of(domain).cat.indices()
+        assert domain.verified == 1
+
+
+# --- credentials ---------------------------------------------------------------------------------------------
+
+
+class Callable:
+    def __init__(self, *answers):
+        self.answers = answers
+        self.calls = 0
+
+    def __call__(self):
+        self.calls += 1
+        return Credentials(*self.answers[min(self.calls, len(self.answers)) - 1])
+
+
+def accept_second_only(domain):
+    domain.add_credentials(*FIRST, expires_at=0)
+    domain.add_credentials(*SECOND)
+
+
+def test_refreshable_credentials_that_the_service_says_have_expired(client_of):
+    with LocalDomain() as domain:
+        accept_second_only(domain)
+        refresher = Refresher()
+        client = client_of(domain, credentials=refreshable(HOUR, refresher))
+        for _ in range(3):
+            client.cat.indices()
+        assert refresher.calls == 1
+        assert (domain.refused, domain.verified) == (1, 3)
+
+
+def test_a_callable_and_a_session_are_asked_again(client_of):
+    with LocalDomain() as domain:
+        accept_second_only(domain)
+        function = Callable(FIRST, SECOND)
+        client_of(domain, credentials=function).cat.indices()
+        assert (domain.refused, domain.verified) == (1, 1)
+
+        session = Session()
+        session.set_credentials(*FIRST)
+        client = client_of(domain, credentials=session)
+        with pytest.raises(AuthorizationException):
+            client.cat.indices()
+        assert (domain.refused, domain.verified) == (2, 1)
+        session.set_credentials(*SECOND)
+        client.cat.indices()
+        assert (domain.refused, domain.verified) == (2, 2)
+
+
+def test_a_file_in_which_somebody_has_put_a_new_token(client_of, monkeypatch, tmp_path):
+    file = tmp_path / "credentials"
+
+    def write(access_key, secret_key, token):
+        file.write_text(
+            f"[default]\naws_access_key_id={access_key}\naws_secret_access_key={secret_key}\naws_session_token={token}\n"
+        )
+
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
+    with LocalDomain() as domain:
+        accept_second_only(domain)
+        write(*FIRST)
+        client = client_of(domain, credentials=None)
+        domain.add_credentials(*FIRST)
+        client.cat.indices()
+        domain.add_credentials(*FIRST, expires_at=0)
+        write(*SECOND)
+        client.cat.indices()
+        assert (domain.refused, domain.verified) == (1, 2)
+
+
+def test_static_credentials_that_expired_are_refused_once_and_explained(client_of):
+    with LocalDomain() as domain:
+        domain.add_credentials(*FIRST, expires_at=0)
+        with pytest.raises(AuthorizationException) as caught:
+            client_of(domain, credentials=Credentials(*FIRST)).cat.indices()
+        assert (domain.refused, domain.verified) == (1, 0)
+    assert "session token has expired" in note_of(caught.value)
+    assert not shows_secret(note_of(caught.value), caught.value)
+
+
+@pytest.mark.parametrize("has_token", [True, False])
+def test_credentials_without_a_token_after_such_with_one(client_of, has_token):
+    with LocalDomain() as domain:
+        first, second = (FIRST, KEYS) if has_token else (SECOND[:2], FIRST)
+        domain.add_credentials(*second)
+        client_of(domain, credentials=Callable(first, second)).cat.indices()
+        assert (domain.refused, domain.verified) == (1, 1)
+
+
+def test_a_refresh_that_fails_leaves_the_refusal(client_of, caplog):
+    with LocalDomain() as domain:
+        accept_second_only(domain)
+        refresher = Refresher()
+        refresher.error = lambda: RuntimeError("STS is away")
+        client = client_of(domain, credentials=refreshable(HOUR, refresher))
+        for _ in range(3):
+            with pytest.raises(AuthorizationException):
+                client.cat.indices()
+        assert refresher.calls == 1  # and not again for a while
+        assert domain.refused == 3
+    assert "STS is away" in caplog.text
+    assert not shows_secret(*(record.getMessage() for record in caplog.records))
+
+
+def test_many_threads_whose_token_has_expired_refresh_it_once():
+    with LocalDomain() as domain:
+        accept_second_only(domain)
+        refresher = Refresher()
+        with (
+            connect(domain.url, credentials=refreshable(HOUR, refresher), region=domain.region) as client,
+            ThreadPoolExecutor(8) as pool,
+        ):
+            list(pool.map(lambda _: client.cat.indices(), range(64)))
+        assert refresher.calls == 1
+        assert domain.verified == 64
+        assert domain.refused <= 8
+
+
+def test_many_tasks_whose_token_has_expired_refresh_it_once():
+    async def main(domain, credentials):
+        async with connect_async(domain.url, credentials=credentials, region=domain.region) as client:
+            await asyncio.gather(*(client.cat.indices() for _ in range(64)))
+
+    with LocalDomain() as domain:
+        accept_second_only(domain)
+        refresher = Refresher()
+        asyncio.run(main(domain, refreshable(HOUR, refresher)))
+        assert refresher.calls == 1
+        assert domain.verified == 64
+        assert domain.refused <= 10
+
+
+def test_both_at_once_are_mended_and_then_there_is_an_end(client_of):
+    with LocalDomain(clock=lambda: time.time() + HOUR) as domain:
+        domain.add_credentials(*FIRST, expires_at=0)
+        domain.add_credentials(*SECOND)
+        client = client_of(domain, credentials=Callable(FIRST, FIRST, SECOND, SECOND, SECOND))
+        client.cat.indices()
+        assert domain.verified == 1
+        assert domain.refused == 2
+        domain.add_credentials(*SECOND, expires_at=0)
+        with pytest.raises(AuthorizationException):
+            client.cat.indices()
+        assert domain.refused == 3
+
+
+def test_a_callers_own_authorization_is_nobodys_to_renew(client_of):
+    with LocalDomain(clock=lambda: time.time() + HOUR) as domain:
+        client = client_of(domain)
+        with pytest.raises(AuthorizationException):
+            client.transport.perform_request("GET", "/", headers={"Authorization": "AWS4-HMAC-SHA256 other"})
+        assert domain.refused == 1
+
+
+# --- throttling ----------------------------------------------------------------------------------------------
+
+
+def test_a_403_that_says_throttled_is_what_it_is(client_of):
+    with LocalDomain() as domain:
+        left = [Fault.answer(403), Fault.answer(403)]
+        domain.faults = lambda request: left.pop() if left else None
+        client = client_of(domain, retry_on_status=[429])
+        client.cat.indices()
+        assert domain.verified == 3
+        domain.faults = lambda request: Fault.answer(403)
+        with pytest.raises(TransportError) as caught:
+            client_of(domain).cat.indices()
+    assert caught.value.status_code == 429
+    assert "send it again later" in note_of(caught.value)
+
+
+# --- a connection that was kept alive ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "is_repeated"),
+    [
+        ("GET", "/logs/_doc/1", True),
+        ("HEAD", "/logs", True),
+        ("POST", "/logs/_search", True),
+        ("POST", "/_bulk", False),
+        ("PUT", "/logs/_doc/1", False),
+        ("DELETE", "/logs", False),
+        ("GET", "/_search/scroll", False),
+    ],
+)
+def test_a_kept_alive_connection_that_the_server_closes(client_of, server, method, path, is_repeated):
+    def answer(handler):
+        if len(server.received) == 2:
+            handler.close_connection = True
+            handler.connection.shutdown(socket.SHUT_RDWR)
+        return 200, {}, b"{}"
+
+    server.answer = answer
+
+    class Domain:
+        url, ca_certs, region, service, credentials = server.url, None, "us-east-1", "es", Credentials(*KEYS)
+
+    client = client_of(Domain, max_retries=0)
+    client.transport.perform_request("GET", "/")
+    if is_repeated:
+        client.transport.perform_request(method, path)
+    else:
+        with pytest.raises(opensearchpy.ConnectionError):
+            client.transport.perform_request(method, path)
+    assert len(server.received) == 2 + is_repeated
+
+
+def test_a_new_connection_that_the_server_closes_is_not_tried_again(client_of, server):
+    def answer(handler):
+        handler.close_connection = True
+        handler.connection.shutdown(socket.SHUT_RDWR)
+        return 200, {}, b"{}"
+
+    server.answer = answer
+
+    class Domain:
+        url, ca_certs, region, service, credentials = server.url, None, "us-east-1", "es", Credentials(*KEYS)
+
+    with pytest.raises(opensearchpy.ConnectionError):
+        client_of(Domain, max_retries=0).transport.perform_request("GET", "/")
+    assert len(server.received) == 1
+
+
+# --- notes ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("service", "options", "told"),
+    [
+        ("es", {"region": "eu-west-1"}, "service='es', region='eu-west-1'"),
+        ("es", {"service": "aoss"}, "service="),
+        ("es", {"credentials": Credentials(KEYS[0], "x" * 40)}, "secret key does not belong"),
+        ("es", {"credentials": Credentials("AKIDOTHER", "x" * 40)}, "does not know this access key"),
+        ("aoss", {"credentials": Credentials(KEYS[0], "x" * 40)}, "data access policy"),
+    ],
+)
+def test_a_refusal_says_what_to_change(client_of, service, options, told):
+    with LocalDomain(service=service) as domain:
+        with pytest.raises(AuthorizationException) as caught:
+            client_of(domain, **options).cat.indices()
+        assert domain.refused == 1
+    assert type(caught.value) is AuthorizationException
+    assert told in note_of(caught.value)
+    assert not shows_secret(note_of(caught.value))
+
+
+def test_what_something_between_changed_is_shown(client_of):
+    kinds = {"urllib3": transports.Urllib3, "aiohttp": transports.Aiohttp}
+    credentials = Credentials(*FIRST)
+    with LocalDomain() as domain:
+        domain.add_credentials(*FIRST)
+        with asyncio.Runner() as runner:
+            transport = kinds[client_of.name](runner.run)
+
+            def change(request):
+                request["headers"]["x-amz-meta"] = "changed"
+
+            with (
+                transport.client(domain, credentials=credentials) as client,
+                transport.changing(client, change),
+                pytest.raises(AuthorizationException) as caught,
+            ):
+                client.transport.perform_request("GET", "/", headers={"x-amz-meta": "mine"})
+    note = note_of(caught.value)
+    assert "x-amz-meta" in note
+    assert "mine" in note
+    assert "changed" in note
+    assert not shows_secret(note)
+    assert "wEXAMPLE" not in str(caught.value)  # nor what `es` quotes
+
+
+def test_the_quoted_token_reaches_neither_log_nor_exception(client_of, caplog):
+    caplog.set_level(logging.DEBUG, "opensearch")
+    with LocalDomain() as domain:
+        domain.add_credentials(*FIRST)
+        with pytest.raises(AuthorizationException) as caught:
+            client_of(domain, credentials=Credentials(FIRST[0], "x" * 40, FIRST[2])).cat.indices()
+    assert "x-amz-security-token:REDACTED" in str(caught.value.info)
+    everything = [str(caught.value), repr(caught.value), str(caught.value.info), note_of(caught.value), caplog.text]
+    assert not any("wEXAMPLE1" in text for text in everything)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "params", "told"),
+    [
+        ("GET", "/", None, "has no `/`"),
+        ("POST", "/logs/_refresh", None, "has no _refresh"),
+        ("POST", "/logs/_doc", {"refresh": "true"}, "no refresh=true"),
+    ],
+)
+def test_what_serverless_has_not(client_of, method, path, params, told):
+    with LocalDomain(service="aoss") as domain:
+        client = client_of(domain)
+        with pytest.raises(TransportError) as caught:
+            client.transport.perform_request(method, path, params=params, body={"a": 1} if params else None)
+    assert told in note_of(caught.value)
+
+
+def test_a_call_that_was_not_signed_is_told_so(client_of):
+    with LocalDomain() as domain, pytest.raises(AuthorizationException) as caught:
+        client_of(domain).transport.perform_request("GET", "/", headers={"authorization": "Basic eDp5"})
+    assert "It was not signed" in note_of(caught.value)
+
+
+# --- what an answer means ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "error_type", "cause"),
+    [
+        (429, "", "", Cause.THROTTLED),
+        (402, "", "", Cause.THROTTLED),
+        (403, "403 Request throttled due to too many requests /_bulk", "", Cause.THROTTLED),
+        (403, '{"message": "Request throttled due to too many requests"}', "", Cause.THROTTLED),
+        (413, "", "", Cause.TOO_LARGE),
+        (403, '{"message":"Signature expired: a is now earlier than b (c - 5 min.)"}', "", Cause.SKEWED),
+        (403, '{"message":"Signature not yet current: a is still later than b (c + 5 min.)"}', "", Cause.SKEWED),
+        (403, '{"message":"The security token included in the request is expired"}', "", Cause.EXPIRED),
+        (403, "", "ExpiredTokenException", Cause.EXPIRED),
+        (403, "", "UnrecognizedClientException:http://x", Cause.UNRECOGNIZED),
+        (403, '{"message":"Credential should be scoped to a valid region. "}', "", Cause.SCOPE),
+        (403, '{"message":"The request signature we calculated does not match the signature', "", Cause.UNEXPLAINED),
+        (403, '{"message":"The request signature we calculated does not match"}', "", Cause.SIGNATURE),
+        (403, '{"Message":"User: anonymous is not authorized to perform: es:ESHttpGet"}', "", Cause.UNSIGNED),
+        (403, '{"Message":"User: arn:aws:iam::1:user/x is not authorized to perform: es:a"}', "", Cause.FORBIDDEN),
+        (403, '{"error":{"type":"security_exception","reason":"Request throttled"}}', "", Cause.FORBIDDEN),
+        (403, '{"error":{"type":"security_exception","reason":"Signature expired: "}}', "", Cause.FORBIDDEN),
+        (401, "Unauthorized", "", Cause.UNEXPLAINED),
+        (404, "Signature expired:", "", Cause.OTHER),
+        (400, "", "", Cause.OTHER),
+    ],
+)
+def test_causes(status, text, error_type, cause):
+    assert cause_of(status, text, error_type) is cause
+
+
+def test_a_text_that_is_too_long_to_be_parsed_still_says_why():
+    text = '{"message":"The request signature we calculated does not match ' + "x" * 100_000 + '"}'
+    assert cause_of(403, text) is Cause.SIGNATURE
+    assert len(message_of(text)) < 20_000
+
+
+@given(st.integers(100, 599), st.text(), st.text())
+def test_any_answer_has_a_cause(status, text, error_type):
+    assert isinstance(cause_of(status, text, error_type), Cause)
+    skewed_server_time(text)
+    server_time(text)
+    is_safe("GET", text)
+
+
+@given(st.from_regex(re.compile(r'(\{"[mM]essage": ?")?Signature [a-z ]{1,20}: .{0,80}'), fullmatch=False))
+def test_any_text_of_skew(text):
+    assert isinstance(skewed_server_time(text), float | None)
