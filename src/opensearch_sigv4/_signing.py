@@ -231,7 +231,7 @@ class SigningConnection:
         if _clock_offsets:
             signer = self._by_the_hosts_clock(signer)
         if watch is not None:
-            if known_hash is None and signs_hashes(signer):
+            if known_hash is None and signs_hashes(signer) and spec.CONTENT_SHA256.lower() not in headers:
                 watch.start()
                 known_hash = core.payload_hash(body)
                 watch.end("hash")
