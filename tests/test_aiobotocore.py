@@ -14,7 +14,7 @@ from botocore.credentials import ReadOnlyCredentials
 from loops import run
 from opensearch_sigv4 import AsyncSigV4HttpConnection, SigV4Signer, connect_async
 from opensearch_sigv4.async_credentials import loop_source_of
-from refreshing import ADVISORY, EXPIRED, FIRST, MANDATORY, SECOND, Clock, Refresher, same, shows_secret
+from refreshing import ADVISORY, EXPIRED, FIRST, MANDATORY, MINUTES, SECOND, Clock, Refresher, same, shows_secret
 
 pytest.importorskip("aiobotocore", reason="aiobotocore is not installed (it pins an older botocore)")
 
@@ -202,3 +202,40 @@ def test_closing_ends_the_task_that_refreshes(local_domain, refresher, is_taken_
 
     run(main())
     assert local_domain.verified == 1
+
+
+def test_credentials_that_the_service_says_have_expired_are_refreshed_early(local_domain, clock, refresher):
+    local_domain.add_credentials(*FIRST, expires_at=0)
+    local_domain.add_credentials(*SECOND)
+
+    async def main():
+        credentials = refreshable(MINUTES * 60, refresher)
+        async with connect_async(local_domain.url, credentials=credentials, region=local_domain.region) as client:
+            await asyncio.gather(*(client.cat.indices() for _ in range(WAITERS)))
+            local_domain.add_credentials(*SECOND, expires_at=0)
+            clock.forward(MINUTES)
+            refresher.error = lambda: RuntimeError("STS is away")
+            for _ in range(3):
+                with pytest.raises(opensearchpy.AuthorizationException):
+                    await client.cat.indices()
+
+    run(main())
+    assert refresher.calls == 2
+    assert local_domain.verified == WAITERS
+
+
+def test_a_session_of_aiobotocores_is_asked_again(local_domain):
+    local_domain.add_credentials(*FIRST, expires_at=0)
+    local_domain.add_credentials(*SECOND)
+
+    async def main():
+        session = get_session()
+        session.set_credentials(*FIRST)
+        async with connect_async(local_domain.url, credentials=session, region=local_domain.region) as client:
+            with pytest.raises(opensearchpy.AuthorizationException):
+                await client.cat.indices()
+            session.set_credentials(*SECOND)
+            await client.cat.indices()
+
+    run(main())
+    assert (local_domain.refused, local_domain.verified) == (1, 1)

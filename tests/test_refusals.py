@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from opensearchpy import AuthorizationException, TransportError
 
 import transports
+from loops import run
 from opensearch_sigv4 import SigV4HttpConnection, _signing, connect, connect_async
+from opensearch_sigv4.credentials import identity_of, source_of
 from opensearch_sigv4.responses import (
     Cause,
     cause_of,
@@ -27,7 +29,15 @@ from opensearch_sigv4.responses import (
     skewed_server_time,
 )
 from opensearch_sigv4.testing import Fault, LocalDomain
-from refreshing import FIRST, KEYS, SECOND, Refresher, refreshable, shows_secret
+from refreshing import (
+    FIRST,
+    KEYS,
+    SECOND,
+    TIMEOUT_S,
+    Refresher,
+    refreshable,
+    shows_secret,
+)
 from transports import Driven
 
 HOUR = 3600
@@ -281,6 +291,47 @@ def test_many_tasks_whose_token_has_expired_refresh_it_once():
         assert refresher.calls == 1
         assert domain.verified == 64
         assert domain.refused <= 10
+
+
+def test_closing_ends_what_asks_for_other_credentials():
+    async def main(domain, refresher):
+        client = connect_async(domain.url, credentials=refreshable(HOUR, refresher), region=domain.region)
+        asking = asyncio.create_task(client.cat.indices())
+        while not refresher.called.is_set():
+            await asyncio.sleep(0.001)
+        await client.close()
+        with pytest.raises(AuthorizationException):
+            await asking
+        assert not refresher.go_on.is_set()
+        refresher.go_on.set()
+
+    with LocalDomain() as domain:
+        accept_second_only(domain)
+        refresher = Refresher()
+        refresher.go_on.clear()
+        run(main(domain, refresher))
+        assert domain.refused == 1
+
+
+def test_another_owner_of_the_credentials_may_have_refreshed_them_meanwhile():
+    """A client of boto3's, for one, which holds botocore's lock while it does."""
+    refresher = Refresher()
+    credentials = refreshable(HOUR, refresher)
+    source = source_of(credentials)
+    refused = identity_of(source.snapshot())
+    with credentials._refresh_lock, ThreadPoolExecutor(1) as pool:
+        renewed = pool.submit(source.renew, refused)
+        while not source._flight:
+            time.sleep(0.001)
+        credentials._frozen_credentials = credentials._frozen_credentials._replace(token="another")
+        credentials._refresh_lock.release()
+        try:
+            assert renewed.result(TIMEOUT_S)
+        finally:
+            credentials._refresh_lock.acquire()
+    assert refresher.calls == 0
+    assert source.snapshot().token == "another"
+    assert source.renew(refused)  # at once: there are others already
 
 
 def test_both_at_once_are_mended_and_then_there_is_an_end(client_of):
