@@ -22,8 +22,10 @@ from opensearch_sigv4 import SigV4HttpConnection, _signing, connect, connect_asy
 from opensearch_sigv4.credentials import identity_of, source_of
 from opensearch_sigv4.responses import (
     Cause,
+    Meaning,
     cause_of,
     is_safe,
+    meaning_of,
     message_of,
     server_time,
     skewed_server_time,
@@ -397,10 +399,7 @@ def test_a_kept_alive_connection_that_the_server_closes(client_of, server, metho
 
     server.answer = answer
 
-    class Domain:
-        url, ca_certs, region, service, credentials = server.url, None, "us-east-1", "es", Credentials(*KEYS)
-
-    client = client_of(Domain, max_retries=0)
+    client = client_of(Nowhere(server.url), max_retries=0)
     client.transport.perform_request("GET", "/")
     if is_repeated:
         client.transport.perform_request(method, path)
@@ -418,11 +417,8 @@ def test_a_new_connection_that_the_server_closes_is_not_tried_again(client_of, s
 
     server.answer = answer
 
-    class Domain:
-        url, ca_certs, region, service, credentials = server.url, None, "us-east-1", "es", Credentials(*KEYS)
-
     with pytest.raises(opensearchpy.ConnectionError):
-        client_of(Domain, max_retries=0).transport.perform_request("GET", "/")
+        client_of(Nowhere(server.url), max_retries=0).transport.perform_request("GET", "/")
     assert len(server.received) == 1
 
 
@@ -505,6 +501,55 @@ def test_a_call_that_was_not_signed_is_told_so(client_of):
     with LocalDomain() as domain, pytest.raises(AuthorizationException) as caught:
         client_of(domain).transport.perform_request("GET", "/", headers={"authorization": "Basic eDp5"})
     assert "It was not signed" in note_of(caught.value)
+
+
+class Nowhere:
+    """As much of a LocalDomain as a client needs."""
+
+    ca_certs, region, service, credentials = None, "us-east-1", "es", Credentials(*KEYS)
+
+    def __init__(self, url, ca_certs=None):
+        self.url, self.ca_certs = url, ca_certs
+
+
+@pytest.fixture(scope="module")
+def tls_domain():
+    with LocalDomain(https=True) as domain:
+        yield domain
+
+
+def failure_of(client):
+    with pytest.raises(TransportError) as caught:
+        client.info()
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [("http://127.0.0.1:1", "Nothing listens on 127.0.0.1:1"), ("https://nowhere.invalid", "has no address here")],
+)
+def test_a_host_that_is_not_there(client_of, url, told):
+    assert told in note_of(failure_of(client_of(Nowhere(url), max_retries=0)))
+
+
+def test_a_handshake_that_fails(client_of, tls_domain, server):
+    stranger = failure_of(client_of(Nowhere(tls_domain.url), max_retries=0))
+    assert "issuer is not known" in note_of(stranger)
+    another = failure_of(client_of(tls_domain, max_retries=0, ssl_assert_hostname="search.example.com"))
+    assert "ssl_assert_hostname" in note_of(another)
+    no_tls = failure_of(client_of(Nowhere(server.url.replace("http", "https")), max_retries=0))
+    assert "does not speak TLS" in note_of(no_tls)
+    assert {meaning_of(error) for error in (stranger, another, no_tls)} == {Meaning.REFUSED}
+    assert {type(error) for error in (stranger, another, no_tls)} == {opensearchpy.SSLError}
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [(Fault.timeout(), "no answer in time"), (Fault.reset(executed=True), "The answer was lost")],
+)
+def test_an_answer_that_did_not_come(client_of, local_domain, fault, told):
+    local_domain.faults = lambda request: fault
+    assert told in note_of(failure_of(client_of(local_domain, max_retries=0, timeout=0.2)))
 
 
 # --- what an answer means ------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from opensearchpy.exceptions import ConnectionTimeout, SSLError, TransportError
 from opensearchpy.metrics import Metrics, MetricsNone
 
 from . import compression, core, timing
+from ._advice import advised
 from ._signing import (
     HASH_IN_THREAD_MIN_BYTES,
     AuthCallable,
@@ -257,10 +258,10 @@ class AsyncSigV4HttpConnection(SigningConnection, AsyncHttpConnection):
                     self._refuse_if_closed(session, e)
                     self._keep(orig_body, compressor, body, payload_hash, task)
                     if isinstance(e, (aiohttp.ServerFingerprintMismatch, aiohttp.ClientSSLError)):
-                        raise SSLError("N/A", str(e), e) from e
+                        raise advised(SSLError("N/A", str(e), e), full_url) from e
                     if isinstance(e, TimeoutError):
-                        raise ConnectionTimeout("TIMEOUT", str(e), e) from e
-                    raise OpenSearchConnectionError("N/A", str(e), e) from e
+                        raise advised(ConnectionTimeout("TIMEOUT", str(e), e), full_url) from e
+                    raise advised(OpenSearchConnectionError("N/A", str(e), e), full_url) from e
                 finally:
                     self.metrics.request_end()
                 if not signs or response.status not in REFUSED_STATUSES:

@@ -17,6 +17,7 @@ from urllib3.exceptions import SSLError as Urllib3SSLError
 from urllib3.util.retry import Retry
 
 from . import _transport, compression, core, timing
+from ._advice import advised
 from ._signing import (
     AuthCallable,
     SigningConnection,
@@ -179,10 +180,10 @@ class SigV4HttpConnection(SigningConnection, Urllib3HttpConnection):
                 self.log_request_fail(method, full_url, target, orig_body, time.time() - start, exception=e)
                 self._keep(orig_body, compressor, body, payload_hash)
                 if isinstance(e, Urllib3SSLError):
-                    raise SSLError("N/A", str(e), e) from e
+                    raise advised(SSLError("N/A", str(e), e), full_url) from e
                 if isinstance(e, ReadTimeoutError):
-                    raise ConnectionTimeout("TIMEOUT", str(e), e) from e
-                raise OpenSearchConnectionError("N/A", str(e), e) from e
+                    raise advised(ConnectionTimeout("TIMEOUT", str(e), e), full_url) from e
+                raise advised(OpenSearchConnectionError("N/A", str(e), e), full_url) from e
             finally:
                 self.metrics.request_end()
             if signer is None or response.status not in REFUSED_STATUSES:

@@ -15,6 +15,7 @@ from typing import Any, Final
 from opensearchpy.exceptions import ConnectionError as OpenSearchConnectionError
 from opensearchpy.exceptions import TransportError
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+from urllib3.util.ssl_match_hostname import CertificateError
 
 #: Statuses that refuse a request, or one document of a `_bulk` request, for now: nothing was executed.
 THROTTLED_STATUSES: Final = frozenset({402, 429})
@@ -82,9 +83,11 @@ def meaning_of(error: Exception) -> Meaning:
     if not isinstance(error, TransportError):
         return Meaning.UNKNOWN
     if isinstance(error, OpenSearchConnectionError):
-        causes = list(_causes(error))
+        causes = list(causes_of(error))
         # First of all: aiohttp's exceptions for a handshake are of those for which no connection was made.
         if any(isinstance(c, ssl.SSLError) and getattr(c, "reason", None) in _HANDSHAKE_REASONS for c in causes):
+            return Meaning.REFUSED
+        if any(isinstance(c, CertificateError) for c in causes):
             return Meaning.REFUSED
         never_connected = _never_connected()
         return Meaning.UNREACHED if any(isinstance(c, never_connected) for c in causes) else Meaning.UNKNOWN
@@ -265,7 +268,7 @@ def _never_connected() -> tuple[type[BaseException], ...]:
     return tuple(types)
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def causes_of(error: BaseException) -> Iterator[BaseException]:
     """The exception and what it wraps: its arguments, urllib3's `reason` and `original_error`, its `__cause__`."""
     found: list[BaseException] = [error]
     for cause in found:
