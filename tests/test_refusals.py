@@ -7,6 +7,7 @@ import re
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import opensearchpy
 import pytest
@@ -18,7 +19,7 @@ from opensearchpy import AuthorizationException, TransportError
 
 import transports
 from loops import run
-from opensearch_sigv4 import SigV4HttpConnection, _signing, connect, connect_async
+from opensearch_sigv4 import AsyncSigV4HttpConnection, SigV4HttpConnection, _signing, connect, connect_async
 from opensearch_sigv4.credentials import identity_of, source_of
 from opensearch_sigv4.responses import (
     Cause,
@@ -550,6 +551,29 @@ def test_a_handshake_that_fails(client_of, tls_domain, server):
 def test_an_answer_that_did_not_come(client_of, local_domain, fault, told):
     local_domain.faults = lambda request: fault
     assert told in note_of(failure_of(client_of(local_domain, max_retries=0, timeout=0.2)))
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_a_connection_that_does_not_sign_is_told_so(client_of, local_domain, compress):
+    kinds = {"urllib3": SigV4HttpConnection, "aiohttp": AsyncSigV4HttpConnection}
+    port = int(local_domain.url.rpartition(":")[2])
+    connection = kinds[client_of.name]("127.0.0.1", port=port, http_compress=compress)
+
+    async def perform_and_close():
+        try:
+            await connection.perform_request("POST", "/_search", body=b"{}")
+        finally:
+            await connection.close()
+
+    def perform():
+        if client_of.name == "aiohttp":
+            return run(perform_and_close())
+        with closing(connection):
+            return connection.perform_request("POST", "/_search", body=b"{}")
+
+    with pytest.raises(AuthorizationException) as caught:
+        perform()
+    assert "It was not signed" in note_of(caught.value)
 
 
 # --- what an answer means ------------------------------------------------------------------------------------

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
 E = TypeVar("E", bound=TransportError)
 
+#: Of a request that was to be signed by somebody else, or by nobody.
+NOT_SIGNED: Final = (
+    "It was not signed: this connection has no region=, service=, credentials= or signer, and its host is not one that "
+    "AWS names; or the call brought an Authorization of its own."
+)
 _NOTABLE_SKEW_S: Final = 60
 _NO_TLS_REASONS: Final = frozenset(["HTTP_REQUEST", "WRONG_VERSION_NUMBER"])
 _REFRESHED: Final = "They were asked for again, and there are no others. "
@@ -161,8 +166,7 @@ def _advice(
                 "It arrived without a signature that could be read: something between removes or changes the "
                 "Authorization header (a proxy, a load balancer), or the host is no OpenSearch endpoint."
                 if spec.AUTHORIZATION in headers
-                else "It was not signed: this connection is given no region=, service= or credentials=, and its host "
-                "is not one that AWS names."
+                else NOT_SIGNED
             )
         case Cause.FORBIDDEN:
             return (

@@ -17,7 +17,7 @@ from urllib3.exceptions import SSLError as Urllib3SSLError
 from urllib3.util.retry import Retry
 
 from . import _transport, compression, core, timing
-from ._advice import advised
+from ._advice import NOT_SIGNED, advised
 from ._signing import (
     AuthCallable,
     SigningConnection,
@@ -28,7 +28,7 @@ from ._signing import (
     without_token,
 )
 from .credentials import source_of
-from .responses import REFUSED_STATUSES, Cause, is_safe
+from .responses import REFUSED_STATUSES, Cause, cause_of, is_safe
 
 _NO_RETRIES: Final = Retry(False)
 _PARENT_INIT: Final = inspect.signature(Urllib3HttpConnection.__init__)
@@ -232,6 +232,14 @@ class SigV4HttpConnection(SigningConnection, Urllib3HttpConnection):
             _ = response.data  # which is read here
             watch.end("read")
         return response
+
+    def _raise_error(self, status_code: int, raw_data: Any, content_type: str | None = None) -> None:
+        try:
+            super()._raise_error(status_code, raw_data, content_type)
+        except TransportError as error:
+            if not self._signs and cause_of(status_code, str(raw_data)) is Cause.UNSIGNED:
+                error.add_note(NOT_SIGNED)
+            raise
 
     def _wire_body(
         self, method: str, url: str, body: Any, headers: dict[str, Any], watch: timing.Watch | None = None
