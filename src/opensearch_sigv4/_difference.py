@@ -255,7 +255,11 @@ def _redacted(text: str, tokens: set[str]) -> str:
 
 
 def _cut(line: str, start: int) -> str:
-    """The part of a line from about `start`, with what would move a terminal's cursor escaped."""
-    part = line[start : start + _MAX_LINE_CHARACTERS]
-    part = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in part)
+    """What can be shown of a line from `start` on."""
+    part = printable(line[start : start + _MAX_LINE_CHARACTERS])
     return f"{'...' if start else ''}{part}{'...' if start + _MAX_LINE_CHARACTERS < len(line) else ''}"
+
+
+def printable(text: str) -> str:
+    """The text of others with whatever could move a terminal's cursor, newlines included, escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -50,10 +50,14 @@ class Snapshot(NamedTuple):
     secret_key: str
     token: str | None
 
+    @property
+    def key_end(self) -> str:
+        """The end of the access key, by which its owner knows it."""
+        return f"...{self.access_key[-4:]}" if len(self.access_key) > 8 else "..."
+
     def __repr__(self) -> str:
-        shown = f"...{self.access_key[-4:]}" if len(self.access_key) > 8 else "..."
         token = "None" if self.token is None else "'REDACTED'"
-        return f"Snapshot(access_key={shown!r}, secret_key='REDACTED', token={token})"
+        return f"Snapshot(access_key={self.key_end!r}, secret_key='REDACTED', token={token})"
 
 
 Identity = tuple[str, str | None]

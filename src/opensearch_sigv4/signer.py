@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -200,7 +200,8 @@ class Explanation:
     signed_headers: str
     headers: dict[str, str]
 
-    def __str__(self) -> str:
+    def redacted(self) -> Explanation:
+        """The same, with the session token, the access key and the signature hidden."""
         request = re.sub(r"(?m)^(x-amz-security-token:).+$", r"\1REDACTED", self.canonical_request)
         authorization = re.sub(r"Signature=[0-9a-f]+", "Signature=REDACTED", self.headers[spec.AUTHORIZATION])
         headers = {
@@ -209,9 +210,13 @@ class Explanation:
         }
         if spec.SECURITY_TOKEN in headers:
             headers[spec.SECURITY_TOKEN] = "REDACTED"
-        lines = "\n".join(f"{name}: {value}" for name, value in headers.items())
+        return replace(self, canonical_request=request, headers=headers)
+
+    def __str__(self) -> str:
+        shown = self.redacted()
+        lines = "\n".join(f"{name}: {value}" for name, value in shown.headers.items())
         return (
-            f"canonical request:\n{request}\n\nstring to sign:\n{self.string_to_sign}\n\n"
+            f"canonical request:\n{shown.canonical_request}\n\nstring to sign:\n{self.string_to_sign}\n\n"
             f"credential scope: {self.credential_scope}\n"
             f"signed headers: {self.signed_headers}\n\nheaders:\n{lines}"
         )

@@ -1,4 +1,4 @@
-"""The commands and their options; what they do is in `bulk` and `demo`."""
+"""The commands and their options; what they do is in the modules of their names."""
 
 import json
 import logging
@@ -6,16 +6,24 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
-from botocore.exceptions import BotoCoreError
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.session import Session
 from opensearchpy import OpenSearch, OpenSearchException
+from urllib3.exceptions import HTTPError
 
 from .. import connect
+from ..credentials import source_of
 from . import bulk as bulk_command
 from . import demo as demo_command
+from . import doctor as doctor_command
+from . import explain as explain_command
+from . import request as request_command
 from ._reading import FORMATS, OPS, InputError, Shape
+from ._signed import body_of, target_of, text_of
 from .bulk import described
 
 if TYPE_CHECKING:
@@ -31,15 +39,40 @@ def cli() -> None:
     logging.getLogger("opensearch").propagate = False
 
 
-def _target_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in (
-        click.option("--profile", help="A profile of AWS's shared files; by default AWS's credential chain."),
-        click.option("--service", help="es, aoss or osis; by default what the host says, else es."),
-        click.option("--region", help="By default what the host, AWS_REGION or the profile says."),
-        click.option("--url", help="The domain or collection; without it a LocalDomain runs for this command."),
-    ):
-        command = option(command)
-    return command
+def _options(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+_signing_options = _options(
+    click.option("--region", help="By default what the host, AWS_REGION or the profile says."),
+    click.option("--service", help="es, aoss or osis; by default what the host says, else es."),
+    click.option("--profile", help="A profile of AWS's shared files; by default AWS's credential chain."),
+)
+_target_options = _options(
+    click.option("--url", help="The domain or collection; without it a LocalDomain runs for this command."),
+    _signing_options,
+)
+_headers_option = click.option(
+    "-H", "--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="A header; Host is the host signed."
+)
+_data_option = click.option(
+    "-d", "--data", metavar="TEXT|@FILE|-", help="The body, sent as it is; - and @- are standard input."
+)
+_connection_options = _options(
+    click.option("-k", "--insecure", is_flag=True, help="Do not look at the server's certificate."),
+    click.option(
+        "--ca-bundle",
+        "--ca-certs",
+        "ca_certs",
+        type=click.Path(exists=True),
+        help="The CAs to trust: a file, or a directory, in place of SSL_CERT_FILE or certifi's.",
+    ),
+)
 
 
 @contextmanager
@@ -70,15 +103,15 @@ class _NothingTried(click.ClickException):
 
 
 @contextmanager
-def _errors_in_one_line() -> Iterator[None]:
+def _errors_in_one_line(raised: type[click.ClickException] = click.ClickException) -> Iterator[None]:
     try:
         yield
     except InputError as error:
         raise _NothingTried(str(error)) from error
     except (ImportError, ValueError) as error:
-        raise click.ClickException(str(error)) from error
-    except (OpenSearchException, BotoCoreError, OSError) as error:
-        raise click.ClickException(described(error)) from error
+        raise raised(str(error)) from error
+    except (OpenSearchException, BotoCoreError, ClientError, HTTPError, OSError) as error:
+        raise raised(described(error)) from error
 
 
 @cli.command()
@@ -231,3 +264,152 @@ def demo(index: str, url: str | None, region: str | None, service: str | None, p
             click.echo(f"{domain.verified} signatures verified, {domain.refused} refused by the local domain")
             complete = complete and domain.refused == 0
     sys.exit(0 if complete else 1)
+
+
+@cli.command()
+@click.argument("method")
+@click.argument("url")
+@_headers_option
+@_data_option
+@click.option("-i", "--include", is_flag=True, help="Write status and headers before the answer.")
+@click.option("-o", "--output", metavar="FILE", help="Write the answer there.")
+@click.option("--compressed", is_flag=True, help="Ask for a gzip answer, and write it decompressed.")
+@click.option("-f", "--fail", is_flag=True, help="Exit with 22, and write no answer, if the status is 400 or more.")
+@click.option("--fail-with-body", is_flag=True, help="The same, but write the answer.")
+@click.option("-v", "--verbose", is_flag=True, help="Show on standard error what is sent, secrets hidden.")
+@click.option("--timeout", type=click.FloatRange(0, min_open=True), default=60.0, show_default=True, help="Seconds.")
+@_connection_options
+@_signing_options
+def request(
+    method: str,
+    url: str,
+    headers: tuple[str, ...],
+    data: str | None,
+    include: bool,
+    output: str | None,
+    compressed: bool,
+    fail: bool,
+    fail_with_body: bool,
+    verbose: bool,
+    timeout: float,
+    insecure: bool,
+    ca_certs: str | None,
+    region: str | None,
+    service: str | None,
+    profile: str | None,
+) -> None:
+    """Send one signed request, and write the answer as it came.
+
+    \b
+    opensearch-sigv4 request GET https://.../_cat/indices
+    opensearch-sigv4 request POST https://.../_bulk -d @documents.ndjson
+
+    A body that begins as JSON is sent as application/json, one for _bulk and _msearch as application/x-ndjson; -H
+    says otherwise, and -H 'Name:' leaves a header out. An Authorization of -H is sent in place of a signature. With a
+    Host, the certificate has to be for that name: that is what a tunnel needs. Redirects are not followed. In the
+    answer to a failed request signatures and session tokens are hidden.
+
+    The exit status is 0 when there was an answer, of whatever status, 22 with --fail if that is 400 or more, 1 when
+    there was none.
+    """
+    options = request_command.Options(
+        include=include,
+        output=output,
+        insecure=insecure,
+        ca_certs=ca_certs,
+        compressed=compressed,
+        timeout=timeout,
+        fail=fail,
+        fail_with_body=fail_with_body,
+        verbose=verbose,
+    )
+    with _errors_in_one_line():
+        target = target_of(url, headers, region, service, source_of(profile=profile))
+        status = request_command.run(target, method, body_of(data), options)
+    sys.exit(status)
+
+
+def _instant(context: click.Context, parameter: click.Parameter, value: str | None) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        instant = datetime.fromisoformat(value)
+    except ValueError:
+        raise click.BadParameter("a time as ISO 8601 is needed, such as 2015-08-30T12:36:00Z") from None
+    if instant.tzinfo is None:
+        raise click.BadParameter("it has no zone; Z is UTC")
+    return instant
+
+
+@cli.command()
+@click.argument("method")
+@click.argument("url")
+@_headers_option
+@_data_option
+@click.option("--at", metavar="ISO8601", callback=_instant, help="When it is signed; by default now.")
+@click.option("--against", metavar="FILE|-", help="A 403's text, as it was answered or logged.")
+@_signing_options
+@click.option("--json", "as_json", is_flag=True, help="Write one line of JSON.")
+def explain(
+    method: str,
+    url: str,
+    headers: tuple[str, ...],
+    data: str | None,
+    at: datetime | None,
+    against: str | None,
+    region: str | None,
+    service: str | None,
+    profile: str | None,
+    as_json: bool,
+) -> None:
+    """Show every stage of a request's signature, secrets hidden. Nothing is sent.
+
+    With --against, the canonical request is compared with the one that a domain's 403 says it should have been, signed
+    at the time that this one names, and the first difference is named with its likeliest cause.
+
+    The exit status of --against is 0 when the two are equal, 1 when they differ, 2 when the text quotes no canonical
+    request, or when nothing can be signed.
+    """
+    if against == "-" and data in ("-", "@-"):
+        raise click.UsageError("--data and --against cannot both be standard input")
+    with _errors_in_one_line(_NothingTried):
+        target = target_of(url, headers, region, service, source_of(profile=profile))
+        refusal = None if against is None else text_of(against)
+        status = explain_command.run(target, method, body_of(data), at, refusal, as_json=as_json)
+    sys.exit(status)
+
+
+@cli.command()
+@click.argument("url")
+@_headers_option
+@click.option("--timeout", type=click.FloatRange(0, min_open=True), default=10.0, show_default=True, help="Seconds.")
+@_connection_options
+@_signing_options
+@click.option(
+    "--json", "as_json", is_flag=True, help="Write one line of JSON: ok, and check, status, detail, remedy of each."
+)
+def doctor(
+    url: str,
+    headers: tuple[str, ...],
+    timeout: float,
+    insecure: bool,
+    ca_certs: str | None,
+    region: str | None,
+    service: str | None,
+    profile: str | None,
+    as_json: bool,
+) -> None:
+    """Check all that a signed request needs, and say what to do about what is missing. Nothing is written there.
+
+    Each line is ok, a warning, a failure or skipped: the core in use; the credentials, where they were found, and until
+    when they are good; what the host's name says of region and service; DNS; the connection and its certificate; the
+    clock; one signed request; and a compressed one.
+
+    The exit status is 0 when nothing failed, else 1.
+    """
+    options = doctor_command.Options(ca_certs=ca_certs, insecure=insecure, timeout=timeout)
+    with _errors_in_one_line():
+        session = Session(profile=profile)
+        target = target_of(url, headers, region, service, source_of(session))
+        status = doctor_command.run(target, session, options, as_json=as_json)
+    sys.exit(status)
