@@ -39,7 +39,7 @@ class Commands:
                 cli([str(argument) for argument in arguments])
         output = self._capfdbinary.readouterr()
         written = output.out + output.err
-        secrets = [keys[name].encode() for name in _SECRETS if name in keys]
+        secrets = [keys[name].encode() for name in _SECRETS if keys.get(name)]
         received = () if self.domain is None else self.domain.requests
         for request in received:
             secrets += _SIGNATURE.findall(dict(request.headers).get(b"Authorization", b""))
