@@ -189,6 +189,13 @@ def test_a_refusal_is_explained_without_the_token(request_to, domain, tmp_path):
     assert (TOKEN.encode() in file.read_bytes()) is False
 
 
+def test_other_commands_show_no_token_either(run, domain):
+    wrong = {**SESSION_KEYS, "AWS_SECRET_ACCESS_KEY": "wrong-EXAMPLEKEY"}
+    result = run("demo", "--url", domain.url, "--region", domain.region, keys=wrong)
+    assert result.status == 1
+    assert "x-amz-security-token:REDACTED" in result.stderr
+
+
 def test_a_refusal_of_what_arrived_is_explained(run, server):
     def refuse(handler):
         lines = [

@@ -10,7 +10,12 @@ from hypothesis import strategies as st
 from opensearchpy import AuthorizationException
 
 from opensearch_sigv4 import SigV4Signer, connect
-from opensearch_sigv4._difference import first_difference, server_canonical_request, server_string_to_sign
+from opensearch_sigv4._difference import (
+    first_difference,
+    server_canonical_request,
+    server_string_to_sign,
+    without_secrets,
+)
 from opensearch_sigv4.testing import LocalDomain
 from opensearch_sigv4.testing.verify import Credentials, verify
 
@@ -214,3 +219,19 @@ def test_a_signature_is_never_shown():
         difference = first_difference(CANONICAL, CANONICAL.replace(old, new))
         assert (signature in f"{difference}{difference!r}") is False
         assert "REDACTED" in str(difference)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_quotes_a_refusal_is_shown_without_its_secrets(form):
+    message, explained = refusal(headers={"x-amz-meta": "it's"})
+    shown = without_secrets(FORMS[form](f"{message}\n{explained.headers}"))
+    assert (TOKEN in shown) is False
+    assert "Signature=REDACTED" in shown
+    assert shown.count("REDACTED") == 3
+    assert explained.headers["X-Amz-Content-SHA256"] in shown
+
+
+@given(texts)
+def test_any_text_is_shown_without_secrets(text):
+    for around in (text, f"x-amz-security-token:{text}", f"Signature={text}"):
+        assert without_secrets(without_secrets(around)) == without_secrets(around)

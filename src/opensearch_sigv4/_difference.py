@@ -28,6 +28,9 @@ _ESCAPED: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _TOKEN_HEADER: Final = "x-amz-security-token"  # noqa: S105 - a header's name
 _TOKEN: Final = re.compile(r"(?i)x-amz-security-token(?:[ \t]*:([^\n]+)|=([^&\s]+))")
 _SECRET_PARAMETER: Final = re.compile(r"(?i)((?:security-token|signature|credential)=)[^&,\s]+")
+_QUOTED_SECRET: Final = re.compile(
+    r"""(?i)(x-amz-security-token["'\\]*\s*[:=]\s*["'\\]*|\bsignature=)(?:[^\s\\&,;'"]|\\+/)+"""
+)
 _SECRET_HEADERS: Final = frozenset({"authorization", "proxy-authorization", _TOKEN_HEADER})
 _REDACTED: Final = "REDACTED"
 _HIDDEN: Final = frozenset({_REDACTED, "***"})
@@ -263,3 +266,12 @@ def _cut(line: str, start: int) -> str:
 def printable(text: str) -> str:
     """The text of others with whatever could move a terminal's cursor, newlines included, escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def without_secrets(text: str) -> str:
+    r"""Text that may quote what was sent, however escaped, with its session tokens and signatures hidden.
+
+    >>> without_secrets("x-amz-security-token:EXAMPLE\\/TOKEN\\nhost:a, Signature=00ff")
+    'x-amz-security-token:REDACTED\\nhost:a, Signature=REDACTED'
+    """
+    return _QUOTED_SECRET.sub(rf"\1{_REDACTED}", text)

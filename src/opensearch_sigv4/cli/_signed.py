@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError
 from urllib3 import HTTPConnectionPool, connection_from_url
 
 from .. import connect, core
-from .._difference import first_difference, printable, server_canonical_request
+from .._difference import first_difference, printable, server_canonical_request, without_secrets
 from ..connection import SigV4HttpConnection
 from ..core import spec
 from ..credentials import CredentialSource
@@ -28,7 +28,6 @@ SAME_REQUEST: Final = (
     "The domain expects the very request that was signed. So the secret key is not the one of this access key, or the "
     "session token is another one's."
 )
-_SIGNATURE: Final = re.compile(r"(Signature=)[0-9A-Fa-f]+")
 _AMZ_DATE: Final = re.compile(r"(?m)^x-amz-date:([0-9]{8}T[0-9]{6}Z)$")
 _CREDENTIAL: Final = re.compile(r"(Credential=)[^/\s]+")
 _SECRET_HEADERS: Final = frozenset({"authorization", "proxy-authorization", "x-amz-security-token"})
@@ -206,7 +205,7 @@ class Redactor:
     def __call__(self, text: str) -> str:
         for form in self._forms:
             text = text.replace(form, REDACTED)
-        return _CREDENTIAL.sub(rf"\1{REDACTED}", _SIGNATURE.sub(rf"\1{REDACTED}", text))
+        return _CREDENTIAL.sub(rf"\1{REDACTED}", without_secrets(text))
 
     def in_bytes(self, data: bytes) -> bytes:
         """The same for bytes, of which all others stay as they are."""

@@ -25,6 +25,7 @@ from typing import IO, Any, Final
 import click
 from opensearchpy import OpenSearch, SerializationError, TransportError
 
+from .._difference import without_secrets
 from ..helpers._call import (
     DEFAULT_INITIAL_BACKOFF_S,
     DEFAULT_MAX_BACKOFF_S,
@@ -591,7 +592,8 @@ class _Run:
 
 def described(error: BaseException) -> str:
     """An error with its notes, in one line."""
-    return ". ".join([f"{type(error).__name__}: {error}".rstrip(": "), *getattr(error, "__notes__", ())])
+    text = ". ".join([f"{type(error).__name__}: {error}".rstrip(": "), *getattr(error, "__notes__", ())])
+    return without_secrets(text)  # a 403 quotes the session token
 
 
 def _label(file: File, line: int, element: int) -> str:
@@ -603,7 +605,7 @@ def _reason_of(error: Exception) -> str:
         return f"{error.status_code}: {_reason(error.args[-1])}"
     if isinstance(error, SerializationError):  # it holds the whole answer
         return f"the answer is no JSON: {error.args[-1]}"
-    return str(error)[:_MAX_REASON_CHARACTERS]
+    return without_secrets(str(error))[:_MAX_REASON_CHARACTERS]
 
 
 def _reason(result: dict[str, Any]) -> str:
