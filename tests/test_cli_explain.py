@@ -49,6 +49,12 @@ def test_json_holds_the_same(run):
     assert told["string_to_sign"].startswith("AWS4-HMAC-SHA256\n20150830T123600Z\n20150830/us-east-1/es/aws4_request\n")
 
 
+def test_json_stays_json_where_a_query_looks_like_a_signature(run):
+    url = URL + "&Credential=a&Signature=b&X-Amz-Security-Token=" + TOKEN.replace("/", "%2F")
+    told = json.loads(run("explain", "GET", url, "--json", keys=SESSION_KEYS).stdout)
+    assert "Credential=REDACTED&Signature=REDACTED&X-Amz-Security-Token=REDACTED&q=" in told["canonical_request"]
+
+
 def test_the_host_that_is_signed_tells_region_and_service(run):
     host = ("-H", "Host: abc.eu-west-1.aoss.amazonaws.com")
     assert b"/eu-west-1/aoss/aws4_request" in run("explain", "GET", "https://localhost:9443", *host).stdout

@@ -28,8 +28,9 @@ _ESCAPED: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _TOKEN_HEADER: Final = "x-amz-security-token"  # noqa: S105 - a header's name
 _TOKEN: Final = re.compile(r"(?i)x-amz-security-token(?:[ \t]*:([^\n]+)|=([^&\s]+))")
 _SECRET_PARAMETER: Final = re.compile(r"(?i)((?:security-token|signature|credential)=)[^&,\s]+")
+# Possessive: going back would take a run of backslashes the square of its length.
 _QUOTED_SECRET: Final = re.compile(
-    r"""(?i)(x-amz-security-token["'\\]*\s*[:=]\s*["'\\]*|\bsignature=)(?:[^\s\\&,;'"]|\\+/)+"""
+    r"""(?i)(x-amz-security-token["'\\]*+\s*+[:=]\s*+["'\\]*+|\bsignature=)(?:[^\s\\&,;'"]|\\++/)+"""
 )
 _SECRET_HEADERS: Final = frozenset({"authorization", "proxy-authorization", _TOKEN_HEADER})
 _REDACTED: Final = "REDACTED"

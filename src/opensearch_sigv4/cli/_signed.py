@@ -29,7 +29,7 @@ SAME_REQUEST: Final = (
     "session token is another one's."
 )
 _AMZ_DATE: Final = re.compile(r"(?m)^x-amz-date:([0-9]{8}T[0-9]{6}Z)$")
-_CREDENTIAL: Final = re.compile(r"(Credential=)[^/\s]+")
+_CREDENTIAL: Final = re.compile(r"(Credential=)[^/\s\\&,'\"]+")
 _SECRET_HEADERS: Final = frozenset({"authorization", "proxy-authorization", "x-amz-security-token"})
 
 

@@ -81,11 +81,10 @@ _REMEDIES: Final = [
         "The signature is good. Map this identity to a role of the domain's fine-grained access control.",
     ),
     (r"Missing Authentication Token", "Something on the way removed the Authorization header: go around that proxy."),
-    (
-        r"(?i)\b403 Forbidden\b",
-        "Serverless does not tell why: look at the collection's data access and network policies, then at the region.",
-    ),
 ]
+_SERVERLESS_REMEDY: Final = (
+    "Serverless does not tell why: look at the collection's data access and network policies, then at the region."
+)
 _STATUS_REMEDIES: Final = {
     401: "The domain asks for a user and password: its fine-grained access control may know internal users only.",
     402: "The collection is out of capacity for now: raise its limit of OCUs.",
@@ -353,9 +352,22 @@ class Examination:
     def _refused(self, error: TransportError, path: str) -> Check:
         message = _message(error)
         detail = f"GET {path}: {message}"
-        remedy = _notes(error) or self._difference(error, path) or _remedy_of_refusal(error.status_code, message)
+        remedy = _notes(error) or self._difference(error, path) or self._remedy_of_refusal(error.status_code, message)
         is_passing = meaning_of(error) is Meaning.THROTTLED
         return Check("signed request", "warning" if is_passing else "failure", detail, remedy)
+
+    def _remedy_of_refusal(self, status: Any, message: str) -> str:
+        if not isinstance(status, int):
+            return "The connection is made, and then fails: look at what is between, and at --timeout."
+        if status == 403:
+            for text, remedy in _REMEDIES:
+                if re.search(text, message):
+                    return remedy
+            if self._target.service == "aoss":
+                return _SERVERLESS_REMEDY
+        if status >= 500:
+            return "The domain, or what is in front of it, fails: look at its health in the console."
+        return _STATUS_REMEDIES.get(status, "The domain's own words are all that is known.")
 
     def _difference(self, error: TransportError, path: str) -> str | None:
         refusal = str(error.error)
@@ -420,17 +432,6 @@ def _remedy_of_credentials(error: Exception) -> str:
     if "SSO" in type(error).__name__ or "Token" in type(error).__name__:
         return "Log in again: aws sso login."
     return "See what the AWS CLI makes of it: aws sts get-caller-identity."
-
-
-def _remedy_of_refusal(status: Any, message: str) -> str:
-    if not isinstance(status, int):
-        return "The connection is made, and then fails: look at what is between, and at --timeout."
-    for text, remedy in _REMEDIES:
-        if status == 403 and re.search(text, message):
-            return remedy
-    if status >= 500:
-        return "The domain, or what is in front of it, fails: look at its health in the console."
-    return _STATUS_REMEDIES.get(status, "The domain's own words are all that is known.")
 
 
 def _duration(seconds: float) -> str:
