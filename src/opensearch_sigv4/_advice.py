@@ -27,6 +27,7 @@ NOT_SIGNED: Final = (
     "It was not signed: this connection has no region=, service=, credentials= or signer, and its host is not one that "
     "AWS names; or the call brought an Authorization of its own."
 )
+SEE_DOCTOR: Final = " `opensearch-sigv4 doctor` looks at what can be seen from here."
 _NOTABLE_SKEW_S: Final = 60
 _NO_TLS_REASONS: Final = frozenset(["HTTP_REQUEST", "WRONG_VERSION_NUMBER"])
 _REFRESHED: Final = "They were asked for again, and there are no others. "
@@ -178,7 +179,7 @@ def _advice(
                 "own policy or in the domain's access policy; the message names what is missing."
             )
         case Cause.UNEXPLAINED:
-            return _unexplained_advice(answer, host, is_serverless, tried)
+            return _unexplained_advice(status, answer, host, is_serverless, tried)
     if is_serverless:
         return _serverless_advice(status, text, url)
     return None
@@ -234,7 +235,14 @@ def _canonical_request(method: str, url: str, headers: Mapping[str, Any]) -> str
     return core.canonical_request(method, path, query, lines, signed_headers, payload_hash)
 
 
-def _unexplained_advice(answer: Mapping[str, str], host: str, is_serverless: bool, tried: list[Cause]) -> str:
+def _unexplained_advice(
+    status: int, answer: Mapping[str, str], host: str, is_serverless: bool, tried: list[Cause]
+) -> str:
+    if status == 401:
+        return (
+            "The domain asks for a user and password: its fine-grained access control may know internal users only "
+            "(http_auth=(user, password))."
+        )
     told = server_time(answer.get("date"))
     clock = ""
     if Cause.SKEWED in tried:
@@ -246,7 +254,7 @@ def _unexplained_advice(answer: Mapping[str, str], host: str, is_serverless: boo
             f"{clock}Serverless tells no reason. In the order of likelihood: the collection's data access policy does "
             "not name this identity (for an assumed role, the role's ARN); its network policy does not let this "
             "machine in; the IAM policy lacks aoss:APIAccessAll; region= is not the collection's; the credentials "
-            "are wrong or have expired. `opensearch-sigv4 doctor` looks at what can be seen from here."
+            f"are wrong or have expired.{SEE_DOCTOR}"
         )
     return (
         f"{clock}The answer tells no reason: it may come from something between (a proxy, a firewall, a load "

@@ -29,11 +29,12 @@ from rich.text import Text
 from urllib3.exceptions import HTTPError
 
 from .. import core
+from .._advice import SEE_DOCTOR
 from .._difference import printable, server_canonical_request
 from ..core import spec
 from ..credentials import source_of
 from ..responses import Meaning, meaning_of
-from ._signed import Redactor, Target, difference_from, signed_at, tls_context
+from ._signed import Redactor, Target, tls_context
 
 Status = Literal["ok", "warning", "failure", "skipped"]
 _STYLES: Final = {"ok": "green", "warning": "yellow", "failure": "bold red", "skipped": "dim"}
@@ -62,36 +63,8 @@ _FOUND_BY: Final = {
     "iam-role": "the instance's role",
 }
 
-# What AWS's refusals mean, by their text.
-_REMEDIES: Final = [
-    (r"token included in the request is expired", "Renew the credentials: aws sso login, or a new session token."),
-    (
-        r"token included in the request is invalid",
-        "The access key is not known there, or the session token is not its own: take all three from one set.",
-    ),
-    (r"Signature (?:expired|not yet current)", "Set this machine's clock: see the line about it."),
-    (r"scoped to a valid region", "Pass the domain's own region as --region."),
-    (r"scoped to correct service", "Pass --service es for a domain, --service aoss for Serverless."),
-    (
-        r"is not authorized to perform",
-        "The signature is good. Allow the action to this identity, in its IAM policy or in the domain's access policy.",
-    ),
-    (
-        r"no permissions for",
-        "The signature is good. Map this identity to a role of the domain's fine-grained access control.",
-    ),
-    (r"Missing Authentication Token", "Something on the way removed the Authorization header: go around that proxy."),
-]
-_SERVERLESS_REMEDY: Final = (
-    "Serverless does not tell why: look at the collection's data access and network policies, then at the region."
-)
-_STATUS_REMEDIES: Final = {
-    401: "The domain asks for a user and password: its fine-grained access control may know internal users only.",
-    402: "The collection is out of capacity for now: raise its limit of OCUs.",
-    404: "Nothing is at this address: for Serverless pass --service aoss.",
-    413: "A proxy on the way refuses bodies.",
-    429: "The domain throttles: ask again later, and less often.",
-}
+# Of what the notes of the connections say nothing.
+_STATUS_REMEDIES: Final = {404: "Nothing is at this address: for Serverless pass --service aoss."}
 
 
 @dataclass(frozen=True)
@@ -352,28 +325,9 @@ class Examination:
     def _refused(self, error: TransportError, path: str) -> Check:
         message = _message(error)
         detail = f"GET {path}: {message}"
-        remedy = _notes(error) or self._difference(error, path) or self._remedy_of_refusal(error.status_code, message)
+        remedy = _notes(error) or _remedy_of_status(error.status_code)
         is_passing = meaning_of(error) is Meaning.THROTTLED
         return Check("signed request", "warning" if is_passing else "failure", detail, remedy)
-
-    def _remedy_of_refusal(self, status: Any, message: str) -> str:
-        if not isinstance(status, int):
-            return "The connection is made, and then fails: look at what is between, and at --timeout."
-        if status == 403:
-            for text, remedy in _REMEDIES:
-                if re.search(text, message):
-                    return remedy
-            if self._target.service == "aoss":
-                return _SERVERLESS_REMEDY
-        if status >= 500:
-            return "The domain, or what is in front of it, fails: look at its health in the console."
-        return _STATUS_REMEDIES.get(status, "The domain's own words are all that is known.")
-
-    def _difference(self, error: TransportError, path: str) -> str | None:
-        refusal = str(error.error)
-        at = signed_at(server_canonical_request(refusal) or "")
-        url = f"{self._target.base_url}{path}"
-        return difference_from(self._target.signer().explain("GET", url, None, self._target.headers, at=at), refusal)
 
     def _gzip(self) -> Check:
         connection = self._connect(http_compress=True)
@@ -409,7 +363,18 @@ def _line(text: str) -> str:
 
 
 def _notes(error: Exception) -> str:
-    return "\n".join(printable(line) for note in getattr(error, "__notes__", ()) for line in note.splitlines())
+    notes = [
+        note.removeprefix("opensearch-sigv4: ").removesuffix(SEE_DOCTOR) for note in getattr(error, "__notes__", ())
+    ]
+    return "\n".join(printable(line) for note in notes for line in note.splitlines())
+
+
+def _remedy_of_status(status: Any) -> str:
+    if not isinstance(status, int):
+        return "The connection is made, and then fails: look at what is between, and at --timeout."
+    if status >= 500:
+        return "The domain, or what is in front of it, fails: look at its health in the console."
+    return _STATUS_REMEDIES.get(status, "The domain's own words are all that is known.")
 
 
 def _message(error: TransportError) -> str:
