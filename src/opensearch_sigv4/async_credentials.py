@@ -17,6 +17,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from ._threads import in_thread
+from .core._secrets import clear_frames, cleared_frames
 from .credentials import (
     _RETRY_INTERVAL_S,
     CredentialSource,
@@ -79,7 +80,8 @@ class LoopSource(CredentialSource):
 
         Raises: what `CredentialSource.snapshot` raises; RuntimeError, where what asks was cancelled by somebody else.
         """
-        snapshot = self.ready()
+        with cleared_frames:
+            snapshot = self.ready()
         while snapshot is None:
             asking, is_new = self._begin()
             # Not the future itself: one who waits for it may be cancelled, and the others go on waiting.
@@ -168,7 +170,8 @@ class LoopSource(CredentialSource):
             asking, None
         )  # with an exception it would hold the frames of those who waited, and their bodies
         if not asking.cancelled():
-            asking.exception()  # was seen: those who wait raise it, and a refresh in time has logged it
+            # Seen: those who wait raise it, and a refresh in time has logged it. Cleared before they do.
+            clear_frames(asking.exception())
 
     def _ask(self) -> asyncio.Future[Snapshot]:
         raise NotImplementedError

@@ -18,10 +18,12 @@ from urllib.parse import urlsplit
 
 import requests.auth
 from requests import PreparedRequest
+from requests.structures import CaseInsensitiveDict
 from requests.utils import super_len
 
 from . import core
 from .core import spec
+from .core._secrets import RequestHeaders, cleared_frames
 from .credentials import Snapshot, source_reading
 from .signer import SigV4Signer, sign_with_hash
 
@@ -113,7 +115,9 @@ class AWSV4SignerAsyncAuth(_SignerAuth):
 
     def _sign_request(self, method: str, url: str, body: Any, headers: dict[str, str] | None) -> dict[str, str]:
         source = self.signer.source
-        if not self._warned and source.keeps and source.ready() is None:
+        with cleared_frames:
+            blocks = not self._warned and source.keeps and source.ready() is None
+        if blocks:
             self._warned = True
             warnings.warn(
                 "no valid credentials are at hand: fetching them now, which blocks the event loop",
@@ -207,6 +211,8 @@ class _Signed(PreparedRequest):
     def of(cls, request: PreparedRequest, signed: Mapping[str, str], *, is_copy: bool = False) -> PreparedRequest:
         request.__class__ = kind_of(cls, type(request))  # type: ignore[arg-type] # a class is hashable
         vars(request).update(_set=signed, _is_copy=is_copy)
+        if type(request.headers) is CaseInsensitiveDict:
+            request.headers.__class__ = _SignedHeaders
         return request
 
     def forget_signature(self) -> None:
@@ -248,6 +254,13 @@ class _Signed(PreparedRequest):
         twin = self.__copy__()
         twin.url = self.url
         return copy.copy, (twin,)
+
+
+class _SignedHeaders(CaseInsensitiveDict[str]):
+    """A signed request's headers, whose `repr` hides what is secret; their copies, which requests makes, are plain."""
+
+    def __repr__(self) -> str:
+        return repr(RequestHeaders(self.items()))
 
 
 class AWSV4SignerAuth(RequestsAWSV4SignerAuth):

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple, NoReturn
 from weakref import WeakValueDictionary
 
 from . import core
+from .core._secrets import clear_frames
 
 _log = logging.getLogger(__name__)
 
@@ -400,6 +401,7 @@ class _Source(CredentialSource):
             flight.outcome = fetch()
             return flight.outcome
         except Exception as error:
+            clear_frames(error)  # before others raise it, too
             flight.error = error
             raise
         finally:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import AsyncGenerator, Generator, ItemsView, Iterator, KeysView, Mapping, ValuesView
+from contextlib import suppress
 from functools import cache, partial
 from typing import Any
 
@@ -20,6 +22,7 @@ from ._threads import in_worker
 from .async_credentials import LoopSource, loop_source_of
 from .auth import _SignerAuth, base_of, header_pairs, kind_of, stays_behind
 from .core import spec
+from .core._secrets import clear_frames
 from .signer import SigV4Signer, sign_with_hash
 
 
@@ -81,7 +84,11 @@ class HttpxAWSV4SignerAuth(_SignerAuth, httpx.Auth):
             if not isinstance(request.stream, httpx.SyncByteStream):
                 raise TypeError("body: an asynchronous one needs an httpx.AsyncClient")
             request.read()
-        yield self._sign_request(request)
+        signed = self._sign_request(request)
+        with suppress(GeneratorExit):
+            yield signed
+            return
+        _clear_frames_of_failure()
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         if _is_of_another_host(request):
@@ -100,7 +107,10 @@ class HttpxAWSV4SignerAuth(_SignerAuth, httpx.Auth):
             signed = self._sign_request(request, payload_hash)
         finally:
             source.take(None)  # whatever a subclass's _sign_request did or did not do with it
-        yield signed
+        with suppress(GeneratorExit):
+            yield signed
+            return
+        _clear_frames_of_failure()
 
     def _sign_request(self, request: httpx.Request, payload_hash: str | None = None) -> httpx.Request:
         if isinstance(request.stream, httpx.ByteStream):
@@ -117,6 +127,11 @@ class HttpxAWSV4SignerAuth(_SignerAuth, httpx.Auth):
         signed = sign_with_hash(self.signer, request.method, url.decode("ascii"), body, pairs, payload_hash)
         request.extensions = {**request.extensions, _SIGNED_FOR: _origin_of(request.url)}
         return _SignedRequest.of(request, _SignedHeaders.of(own, signed))
+
+
+def _clear_frames_of_failure() -> None:
+    """To be called by a flow that was ended before its answer came: httpx does so while it raises what happened."""
+    clear_frames(sys.exception())
 
 
 def _needs_hash(request: httpx.Request) -> bool:

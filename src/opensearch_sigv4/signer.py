@@ -11,6 +11,7 @@ from typing import Any
 
 from . import core
 from .core import spec
+from .core._secrets import cleared_frames
 from .credentials import CredentialSource, source_of
 from .endpoint import parse_host
 
@@ -226,7 +227,8 @@ class Explanation:
 
 def region_from(source: CredentialSource, host: str) -> str:
     """The region of the environment or profile behind `source`, for a `host` that names none."""
-    region = source.region
+    with cleared_frames:  # of botocore's functions, which hold all profiles with their keys
+        region = source.region
     if not region:
         raise ValueError(
             f"region: the host {host!r} does not tell its region, and neither AWS_REGION, AWS_DEFAULT_REGION nor "

@@ -170,6 +170,8 @@ cdef bint _read(
     Request *request, Span method, Span url, object headers, Span amz_date, Span token, object further
 ) except -1
 cdef bint _read_url(Request *request, Span url) noexcept nogil
+# Whether headers are a dict, or the connections' own kind of one, which differs in its repr only.
+cdef bint _is_dict(object headers) noexcept
 cdef bint _read_headers(Request *request, object headers, bint with_token, object further) except -1
 cdef bint _read_header(Request *request, object name, object value, bint with_token, object further) except -1
 # Keep the headers sorted; False for a name that is there already, or one too many.

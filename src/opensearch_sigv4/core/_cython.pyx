@@ -36,6 +36,7 @@ from ._python import (
     format_amz_date,
     timestamp_of,
 )
+from ._secrets import RequestHeaders, clear_frames
 
 # A buffer on the stack holds the usual request; a longer one gets a block of its own.
 cdef enum:
@@ -104,6 +105,7 @@ cdef str _CONTENT_SHA256 = spec.CONTENT_SHA256
 cdef str _SECURITY_TOKEN = spec.SECURITY_TOKEN
 cdef str _EMPTY_PAYLOAD_HASH = spec.EMPTY_PAYLOAD_HASH
 cdef str _UNSIGNED_PAYLOAD = spec.UNSIGNED_PAYLOAD
+cdef type _RequestHeaders = RequestHeaders
 
 
 # --- small pieces ------------------------------------------------------------------------------------------
@@ -723,13 +725,17 @@ cdef bint _read_header(Request *request, object name, object value, bint with_to
     return True
 
 
+cdef inline bint _is_dict(object headers) noexcept:
+    return PyDict_CheckExact(headers) or Py_TYPE(<PyObject *>headers) == <PyTypeObject *>_RequestHeaders
+
+
 cdef bint _read_headers(Request *request, object headers, bint with_token, object further) except -1:
     cdef Py_ssize_t position = 0
     cdef PyObject *name
     cdef PyObject *value
     if headers is None:
         return True
-    if PyDict_CheckExact(headers):
+    if _is_dict(headers):
         while PyDict_Next(headers, &position, &name, &value):
             if not _read_header(request, <object>name, <object>value, with_token, further):
                 return False
@@ -844,7 +850,7 @@ cdef object _sign(
         return None
     if type(headers) is list or type(headers) is tuple:
         headers = list(headers)
-    elif PyDict_CheckExact(headers):
+    elif _is_dict(headers):
         # To look a name up in `further` may run other code, and other threads may run anyway without a GIL: neither
         # may change the headers that are being read.
         if further or _FREE_THREADED:
@@ -970,29 +976,33 @@ cdef class RequestSigner:
     cdef object _run(self, object method, object url, object body, object headers, object at, bint with_stages):
         # Held here: a clock, a region or credentials may run code that initialises this object anew.
         cdef Kept kept = self._kept
-        region = self.region_of(url) if self.region is None else self.region
-        timestamp = self._clock() if at is None else timestamp_of(at)
-        snapshot = None
-        if kept is not None:
-            # One reading of the clock serves for both where it is the same clock.
-            has_read = at is None and self._clock is kept._clock
-            snapshot = kept._current(timestamp if has_read else kept._clock())
-        if snapshot is None:
-            snapshot = self.source.snapshot()
-        if not isinstance(snapshot, tuple):
-            snapshot = tuple(snapshot)
-        access_key, secret_key, token = <tuple>snapshot
-        signed = _sign(
-            method, url, body, headers, access_key, secret_key, token, region, self.service, timestamp,
-            self.further_headers, self.unsigned_payload, with_stages,
-        )
-        if signed is not None:
-            return signed
-        signature = _python.sign(
-            method, url, body, headers, access_key, secret_key, token, region, self.service, timestamp,
-            self.further_headers, self.unsigned_payload,
-        )
-        return signature if with_stages else signature.headers
+        try:
+            region = self.region_of(url) if self.region is None else self.region
+            timestamp = self._clock() if at is None else timestamp_of(at)
+            snapshot = None
+            if kept is not None:
+                # One reading of the clock serves for both where it is the same clock.
+                has_read = at is None and self._clock is kept._clock
+                snapshot = kept._current(timestamp if has_read else kept._clock())
+            if snapshot is None:
+                snapshot = self.source.snapshot()
+            if not isinstance(snapshot, tuple):
+                snapshot = tuple(snapshot)
+            access_key, secret_key, token = <tuple>snapshot
+            signed = _sign(
+                method, url, body, headers, access_key, secret_key, token, region, self.service, timestamp,
+                self.further_headers, self.unsigned_payload, with_stages,
+            )
+            if signed is not None:
+                return signed
+            signature = _python.sign(
+                method, url, body, headers, access_key, secret_key, token, region, self.service, timestamp,
+                self.further_headers, self.unsigned_payload,
+            )
+            return signature if with_stages else signature.headers
+        except BaseException as error:
+            clear_frames(error)
+            raise
 
 
 RequestSigner.sign.__doc__ = _python.RequestSigner.sign.__doc__

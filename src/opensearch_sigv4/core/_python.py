@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
 from . import _python_bulk, _python_json, spec
+from ._secrets import clear_frames
 
 _PRINTABLE_ASCII = "".join(map(chr, range(0x21, 0x7F)))
 
@@ -467,23 +468,28 @@ class RequestSigner:
         at: datetime | None,
     ) -> Signature:
         """Sign one request with the credentials and, unless `at` says another, at the time of this call."""
-        region = self.region_of(url) if self._region is None else self._region
-        timestamp = self._clock() if at is None else timestamp_of(at)
-        access_key, secret_key, token = self._source.snapshot()
-        return sign(
-            method,
-            url,
-            body,
-            headers,
-            access_key,
-            secret_key,
-            token,
-            region,
-            self._service,
-            timestamp,
-            self._further_headers,
-            self._unsigned_payload,
-        )
+        try:
+            region = self.region_of(url) if self._region is None else self._region
+            timestamp = self._clock() if at is None else timestamp_of(at)
+            access_key, secret_key, token = self._source.snapshot()
+            return sign(
+                method,
+                url,
+                body,
+                headers,
+                access_key,
+                secret_key,
+                token,
+                region,
+                self._service,
+                timestamp,
+                self._further_headers,
+                self._unsigned_payload,
+            )
+        except BaseException as error:
+            access_key = secret_key = token = None  # this frame has not ended yet
+            clear_frames(error)
+            raise
 
 
 def timestamp_of(at: datetime) -> float:
