@@ -258,8 +258,7 @@ def _unexplained_advice(
         )
     return (
         f"{clock}The answer tells no reason: it may come from something between (a proxy, a firewall, a load "
-        f"balancer), or {host} is no OpenSearch endpoint. `opensearch-sigv4 doctor` looks at what can be seen from "
-        "here."
+        f"balancer), or {host} is no OpenSearch endpoint.{SEE_DOCTOR}"
     )
 
 
