@@ -21,6 +21,7 @@ from urllib3 import make_headers
 from . import _advice, compression, core, timing
 from .auth import signer_behind
 from .core import spec
+from .core._secrets import RequestHeaders
 from .credentials import CredentialSource, Identity
 from .endpoint import Endpoint, parse_host
 from .responses import REFUSED_STATUSES, Cause, cause_of, server_time, skewed_server_time
@@ -186,9 +187,9 @@ class SigningConnection:
             query = f"{query}&{encoded}" if query else encoded
         return core.request_target(path, query)
 
-    def _request_headers(self, headers: Mapping[str, Any] | None) -> dict[str, Any]:
+    def _request_headers(self, headers: Mapping[str, Any] | None) -> RequestHeaders:
         """The connection's headers and the call's own, under lower-case names."""
-        merged = {**self.headers}
+        merged = RequestHeaders(self.headers)
         for name, value in dict(headers or ()).items():
             merged[name.lower()] = value if isinstance(value, str) else _header_text(value)
         if self._signs:
@@ -343,12 +344,6 @@ def identity_in(headers: Mapping[str, Any]) -> Identity:
     """Access key and session token of a request that was signed."""
     credential = str(headers.get(spec.AUTHORIZATION)).partition("Credential=")[2]
     return credential.partition("/")[0], headers.get(spec.SECURITY_TOKEN)
-
-
-def without_token(text: str, headers: Mapping[str, Any]) -> str:
-    """An answer without the session token of its request: `es` quotes that in what it expected to be signed."""
-    token = headers.get(spec.SECURITY_TOKEN)
-    return text.replace(token, "REDACTED") if token and token in text else text
 
 
 def _is_loopback(hostname: str) -> bool:

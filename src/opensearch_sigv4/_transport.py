@@ -37,6 +37,8 @@ from urllib3.connection import HTTPSConnection as _StockHTTPSConnection
 from urllib3.response import HTTPResponse as _StockHTTPResponse
 from urllib3.util import SKIP_HEADER
 
+from .core._secrets import RequestHeaders
+
 # What `sock.makefile("rb")` reads at a time.
 _BUFFER_SIZE: Final = io.DEFAULT_BUFFER_SIZE
 # Up to here a copy of the body, to send it with the head, costs less than a second `send`.
@@ -93,6 +95,9 @@ class _HeaderNames(dict[Any, str]):
             self[name] = lower
         return lower
 
+
+# Dicts whose items are as they are seen.
+_HEADER_KINDS: Final[frozenset[type]] = frozenset((dict, RequestHeaders))
 
 _lower_to_send: Final = _HeaderNames().__getitem__
 
@@ -441,7 +446,7 @@ class _Lean(_StockHTTPConnection):
         self, method: str, url: str, buffer: bytes | bytearray | memoryview | None, headers: Mapping[str, str]
     ) -> bytes | None:
         """The head as urllib3 would send it; None for what it might refuse, or send in another way."""
-        if type(headers) is not dict or type(url) is not str or type(method) is not str:
+        if type(headers) not in _HEADER_KINDS or type(url) is not str or type(method) is not str:
             return None
         needs_length = _CONTENT_LENGTH_0_IF_NO_BODY.get(method)
         if needs_length is None or not (url.isascii() and url.isprintable()) or " " in url:

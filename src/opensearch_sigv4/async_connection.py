@@ -18,6 +18,7 @@ except ImportError as error:
         "AsyncSigV4HttpConnection needs aiohttp: pip install 'opensearch-sigv4[async]'", name=error.name
     ) from None
 import yarl
+from multidict import CIMultiDict, CIMultiDictProxy
 from opensearchpy.compat import reraise_exceptions, urlencode
 from opensearchpy.connection.http_async import AsyncHttpConnection
 from opensearchpy.exceptions import ConnectionError as OpenSearchConnectionError
@@ -35,10 +36,10 @@ from ._signing import (
     identity_in,
     size_of,
     warn_of_sniffing,
-    without_token,
 )
 from ._threads import in_worker
 from .async_credentials import loop_source_of
+from .core._secrets import clear_frames, cleared_frames, without_token
 from .credentials import Snapshot
 from .responses import REFUSED_STATUSES, Cause, is_safe
 
@@ -49,6 +50,7 @@ _PARENT_INIT: Final = inspect.signature(AsyncHttpConnection.__init__)
 _COMPRESS_IN_THREAD_MIN_BYTES: Final = 64 << 10
 _WITH_WHICH_NO_BODY_IS_HASHED: Final = frozenset(["authorization", "x-amz-content-sha256"])
 _MAX_LINE_BYTES: Final = 65536  # of an answer's head, as in http.client; aiohttp's own limit is 8190
+_NO_HEADERS: Final = CIMultiDictProxy(CIMultiDict[str]())
 _SHORTEST_TIMEOUT_S: Final = 0.001  # none is left, and 0 would mean no timeout at all
 
 
@@ -251,9 +253,11 @@ class AsyncSigV4HttpConnection(SigningConnection, AsyncHttpConnection):
                         session, method, full_url, body, request_headers, timeout, watch
                     )
                     duration = loop.time() - start
-                except reraise_exceptions:
-                    raise
-                except Exception as e:
+                except BaseException as e:
+                    clear_frames(e)
+                    if isinstance(e, reraise_exceptions) or not isinstance(e, Exception):
+                        raise
+                    _forget_request(e)
                     self.log_request_fail(method, full_url, url_path, orig_body, loop.time() - start, exception=e)
                     self._refuse_if_closed(session, e)
                     self._keep(orig_body, compressor, body, payload_hash, task)
@@ -278,9 +282,10 @@ class AsyncSigV4HttpConnection(SigningConnection, AsyncHttpConnection):
             slots.release()
 
         status = response.status
+        if status >= 400:
+            raw_data = without_token(raw_data, request_headers)
         self._raise_warnings(response.headers.getall("warning", ()))
         if not 200 <= status < 300 and status not in ignore:
-            raw_data = without_token(raw_data, request_headers)
             self.log_request_fail(method, full_url, url_path, orig_body, duration, status, raw_data)
             if status in compression.REPEATED_STATUSES:
                 self._keep(orig_body, compressor, body, payload_hash, task)
@@ -333,7 +338,8 @@ class AsyncSigV4HttpConnection(SigningConnection, AsyncHttpConnection):
         raise AssertionError("the last one returns or raises")
 
     async def _credentials(self, session: Any, closed: asyncio.Future[None]) -> Snapshot:
-        snapshot = self._source.ready() or await self._source.fetch(closed)
+        with cleared_frames:
+            snapshot = self._source.ready() or await self._source.fetch(closed)
         if snapshot is None:
             self._refuse_if_closed(session)
             raise AssertionError("it was closed")
@@ -405,6 +411,13 @@ def _note_reuse(connector: Any) -> None:
         return connection
 
     connector.connect = noting
+
+
+def _forget_request(error: BaseException) -> None:
+    """Take the headers that were sent out of what aiohttp raises of an answer, for its `repr` shows them."""
+    if isinstance(error, aiohttp.ClientResponseError):
+        error.request_info = error.request_info._replace(headers=_NO_HEADERS)
+        error.args = (error.request_info, *error.args[1:])
 
 
 def _timeout(total_s: float | None) -> aiohttp.ClientTimeout:

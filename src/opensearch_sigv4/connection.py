@@ -25,8 +25,8 @@ from ._signing import (
     frozen,
     identity_in,
     warn_of_sniffing,
-    without_token,
 )
+from .core._secrets import clear_frames, without_token
 from .credentials import source_of
 from .responses import REFUSED_STATUSES, Cause, cause_of, is_safe
 
@@ -174,9 +174,10 @@ class SigV4HttpConnection(SigningConnection, Urllib3HttpConnection):
                 response = self._exchange(method, target, body, request_headers, timeout, watch)
                 duration = time.time() - start
                 raw_data = response.data.decode("utf-8", "surrogatepass")
-            except reraise_exceptions:
-                raise
-            except Exception as e:
+            except BaseException as e:
+                clear_frames(e)
+                if isinstance(e, reraise_exceptions) or not isinstance(e, Exception):
+                    raise
                 self.log_request_fail(method, full_url, target, orig_body, time.time() - start, exception=e)
                 self._keep(orig_body, compressor, body, payload_hash)
                 if isinstance(e, Urllib3SSLError):
@@ -195,9 +196,10 @@ class SigV4HttpConnection(SigningConnection, Urllib3HttpConnection):
             if compressor is not None:
                 request_headers["content-encoding"] = "gzip"
 
+        if response.status >= 400:
+            raw_data = without_token(raw_data, request_headers)
         self._raise_warnings(response.headers.get_all("warning", ()))
         if not 200 <= response.status < 300 and response.status not in ignore:
-            raw_data = without_token(raw_data, request_headers)
             self.log_request_fail(method, full_url, target, orig_body, duration, response.status, raw_data)
             if response.status in compression.REPEATED_STATUSES:
                 self._keep(orig_body, compressor, body, payload_hash)
