@@ -236,9 +236,12 @@ class AsyncSigV4HttpConnection(SigningConnection, AsyncHttpConnection):
             body, compressor, payload_hash = await self._wire_body(method, url, body, request_headers, task, watch)
             if brings_its_own:
                 payload_hash = None
+                if self._signs:
+                    core.check_head(method, request_headers)  # as the signer does
             elif self._sign is not None:
                 signed = self._call(self._sign, method, full_url, body, request_headers)
                 add_signed(request_headers, dict(await signed if inspect.isawaitable(signed) else signed))
+                core.check_head(method, request_headers)
             while True:
                 if signs:
                     self._source.take(await self._credentials(session, closed))

@@ -164,6 +164,8 @@ class SigV4HttpConnection(SigningConnection, Urllib3HttpConnection):
             payload_hash = None
         if self._sign is not None and "authorization" not in request_headers:
             add_signed(request_headers, dict(self._call(self._sign, method, full_url, body, request_headers)))
+        if signer is None:
+            core.check_head(method, request_headers)  # as the signer does
         tried: list[Cause] = []
         while True:
             if signer is not None:

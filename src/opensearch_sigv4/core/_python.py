@@ -551,6 +551,12 @@ def _upper_token(method: str) -> str:
     return method.upper()
 
 
+def check_head(method: str, headers: Mapping[str, str]) -> None:
+    """Raise TypeError or ValueError, as `sign` does, for what could be sent as another method or other headers."""
+    _upper_method(method)
+    _lower_pairs(headers)
+
+
 def _lower_pairs(headers: Mapping[str, str] | Iterable[tuple[str, str]] | None) -> list[tuple[str, str]]:
     if headers is None:
         return []
