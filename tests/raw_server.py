@@ -42,7 +42,10 @@ class RawServer:
                 if connection.recv(4, socket.MSG_PEEK) == b"stop":
                     return
                 if self._tls is not None:
-                    connection = self._tls.wrap_socket(connection, server_side=True)
+                    try:
+                        connection = self._tls.wrap_socket(connection, server_side=True)
+                    except OSError:  # whom the client did not trust
+                        continue
                 with connection, connection.makefile("rb") as file:
                     if request := read_request(file):
                         self.requests.append(request)

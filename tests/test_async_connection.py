@@ -580,7 +580,8 @@ def test_a_tunnel_over_https():
             async with client_of(domain, ssl_assert_hostname=ssl_assert_hostname, **options) as client:
                 await client.info()
 
-        run(main(False))
+        with pytest.warns(UserWarning, match="ssl_assert_hostname=False is insecure"):
+            run(main(False))
         run(main("localhost"))  # the certificate has this name, too
         with pytest.raises(opensearchpy.ConnectionError, match="certificate verify failed"):
             run(main(name))

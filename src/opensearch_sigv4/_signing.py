@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import ssl
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -151,6 +152,20 @@ class SigningConnection:
                 f"{self.hostname} is addressed by plain http: documents and the session token go in clear",
                 stacklevel=5,
             )
+
+    def _warn_of_unverified(self, options: Mapping[str, Any]) -> None:
+        """Warn of signed requests to whoever answers; of `verify_certs=False` the parents do."""
+        if not (self._signs and self.use_ssl) or options.get("ssl_assert_fingerprint"):
+            return
+        context = options.get("ssl_context")
+        if context is not None and context.verify_mode == ssl.CERT_NONE:
+            passed = "an ssl_context that verifies nothing"
+        elif options.get("ssl_assert_hostname") is False and options.get("verify_certs", True):
+            passed = "ssl_assert_hostname=False"
+        else:
+            return
+        if options.get("ssl_show_warn", True):
+            warnings.warn(f"Connecting to {self.host} using SSL with {passed} is insecure.", stacklevel=4)
 
     def _checked_callable(self, http_auth: Any) -> AuthCallable:
         try:

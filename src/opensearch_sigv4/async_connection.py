@@ -119,6 +119,7 @@ class AsyncSigV4HttpConnection(SigningConnection, AsyncHttpConnection):
             http_compress_level,
             http_compress_min_bytes,
         )
+        self._warn_of_unverified({**kwargs, "ssl_assert_hostname": ssl_assert_hostname})
         self.metrics = metrics
         self._options: dict[str, Any] = {"max_line_size": _MAX_LINE_BYTES, "max_field_size": _MAX_LINE_BYTES}
         if isinstance(ssl_assert_hostname, str):

@@ -106,6 +106,7 @@ class SigV4HttpConnection(SigningConnection, Urllib3HttpConnection):
             http_compress_level,
             http_compress_min_bytes,
         )
+        self._warn_of_unverified(kwargs)
 
     def _checked_callable(self, http_auth: Any) -> AuthCallable:
         if inspect.iscoroutinefunction(http_auth) or inspect.iscoroutinefunction(type(http_auth).__call__):

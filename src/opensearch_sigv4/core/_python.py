@@ -31,13 +31,16 @@ class UrlParts(NamedTuple):
 
 
 class Signature(NamedTuple):
-    """Every stage of one signature. Holds the session token: show it redacted only."""
+    """Every stage of one signature. Holds the session token, which `repr` does not show."""
 
     headers: dict[str, str]
     canonical_request: str
     string_to_sign: str
     credential_scope: str
     signed_headers: str
+
+    def __repr__(self) -> str:
+        return f"<Signature {self.credential_scope}>"
 
 
 # --- the URL -----------------------------------------------------------------------------------------------
