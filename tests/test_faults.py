@@ -3,13 +3,17 @@
 import contextlib
 import gzip
 import http.client
+import inspect
 import json
 import os
 import random
+import re
 import socket
 import threading
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from hashlib import sha256
 
 import pytest
@@ -20,8 +24,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from judge import NOTHING, select
-from opensearch_sigv4.testing import BulkAction, DocumentError, Fault, LocalDomain
+from opensearch_sigv4.testing import BulkAction, DocumentError, Fault, LocalDomain, in_turn
 from opensearch_sigv4.testing import faults as fault_module
+from opensearch_sigv4.testing import verify as verify_module
 
 TIMEOUT_S = 20
 THREE = b'{"index":{"_id":"a"}}\n{"n":1}\n{"delete":{"_id":"b"}}\n{"create":{"_index":"j"}}\n{"n":3}\n'
@@ -373,20 +378,183 @@ def test_the_node_that_comes_with_it(local_domain):
 # The callable
 
 
-def test_only_verified_requests_are_asked_about_and_recorded_first(plain):
+def test_requests_are_judged_and_recorded_before_they_are_asked_about(plain):
     asked = []
 
     def faults(request):
         asked.append((request, plain.requests[-1], plain.verified))
+        return Fault.throttled()
 
     plain.faults = faults
     with pool_of(plain) as pool:
-        assert pool.request("POST", f"{plain.url}/i/_bulk", body=THREE).status == 403
-        assert asked == []
+        assert pool.request("POST", f"{plain.url}/i/_bulk", body=THREE).status == 403  # refused anyway
+    assert post(plain).status == 429
+    for request, recorded, _ in asked:
+        assert request is recorded
+    assert [(request.verdict, verified) for request, _, verified in asked] == [
+        ("MissingAuthenticationTokenException", 0),
+        ("verified", 1),
+    ]
+
+
+# Judged otherwise
+
+
+def date_of(answer):
+    return parsedate_to_datetime(answer.headers["Date"]).timestamp()
+
+
+@pytest.mark.parametrize(("offset_s", "told"), [(3600, "Signature expired: "), (-3600, "Signature not yet current: ")])
+def test_a_skewed_clock(domain, judge, monkeypatch, offset_s, told):
+    domain.faults = always(Fault.skewed(offset_s))
+    answer = post(domain)
+    assert (answer.status, answer.headers["x-amzn-ErrorType"]) == (403, "InvalidSignatureException")
+    assert answer.json()["message"].startswith(told)
+    assert abs(date_of(answer) - time.time() - offset_s) < 10
+    assert (domain.verified, domain.refused, executed(judge)) == (0, 1, [])
+    assert domain.requests[0].verdict == "InvalidSignatureException"
+
+    by_the_date = datetime.fromtimestamp(date_of(answer), UTC)
+    monkeypatch.setattr("botocore.auth.get_current_datetime", lambda: by_the_date.replace(tzinfo=None))
+    answer = post(domain)
+    assert answer.status == 200
+    assert abs(date_of(answer) - time.time() - offset_s) < 10
+    assert (domain.verified, domain.refused, executed(judge)) == (1, 1, [201, 404, 201])
+    assert [request.verdict for request in domain.requests] == ["InvalidSignatureException", "verified"]
+    domain.faults = None
+    assert post(domain).status == 403
+
+
+def test_a_clock_that_is_a_little_off_refuses_nothing(plain):
+    plain.faults = always(Fault.skewed(200))
     assert post(plain).status == 200
-    ((request, recorded, verified),) = asked
-    assert request is recorded
-    assert (request.method, request.target, request.body, verified) == ("POST", b"/i/_bulk", THREE, 1)
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "told"),
+    [
+        (Fault.expired(), "ExpiredTokenException", "is expired"),
+        (Fault.unrecognized(), "UnrecognizedClientException", "is invalid"),
+        (Fault.wrong_region(), "InvalidSignatureException", "scoped to a valid region"),
+        (Fault.wrong_service(), "InvalidSignatureException", "scoped to correct service: 'aoss'"),
+    ],
+)
+def test_what_is_refused_however_well_it_is_signed(domain, judge, fault, code, told):
+    domain.faults = in_turn(fault, None)
+    answer = post(domain)
+    assert (answer.status, answer.headers["x-amzn-ErrorType"]) == (403, code)
+    assert told in answer.json()["message"]
+    assert (domain.verified, domain.refused, executed(judge)) == (0, 1, [])
+    assert post(domain).status == 200
+    assert (domain.verified, domain.refused) == (1, 1)
+
+
+def test_a_request_that_is_signed_for_the_other_region_passes(plain):
+    plain.faults = always(Fault.wrong_region("eu-west-1"))
+    request = AWSRequest("POST", f"{plain.url}/i/_bulk", headers={"Content-Type": "application/json"}, data=THREE)
+    SigV4Auth(plain.credentials, "es", "eu-west-1").add_auth(request)
+    with pool_of(plain) as pool:
+        assert pool.request("POST", request.url, body=THREE, headers=dict(request.headers)).status == 200
+    assert (plain.verified, plain.refused) == (1, 0)
+
+
+def test_a_collection_refuses_without_a_reason(judge):
+    with LocalDomain(service="aoss", upstream=judge.url) as collection:
+        for fault in (Fault.skewed(3600), Fault.expired(), Fault.wrong_region(), Fault.forbidden()):
+            collection.faults = always(fault)
+            request = AWSRequest("POST", f"{collection.url}/i/_bulk", data=THREE)
+            request.headers["X-Amz-Content-SHA256"] = sha256(THREE).hexdigest()
+            SigV4Auth(collection.credentials, "aoss", collection.region).add_auth(request)
+            with pool_of(collection) as pool:
+                answer = pool.request("POST", request.url, body=THREE, headers=dict(request.headers))
+            assert answer.status == 403
+            assert answer.json()["error"] == {"reason": "403 Forbidden", "type": "Forbidden"}
+    assert executed(judge) == []
+
+
+# Refused by what is behind the signature
+
+
+@pytest.mark.parametrize(
+    ("by", "told"), [("policy", "is not authorized to perform"), ("roles", "no permissions for [")]
+)
+def test_a_true_403(domain, judge, by, told):
+    domain.faults = always(Fault.forbidden(by))
+    answer = post(domain)
+    assert (answer.status, answer.headers["Content-Type"].partition(";")[0]) == (403, "application/json")
+    assert told in json.dumps(answer.json())
+    assert (domain.verified, domain.refused, executed(judge)) == (1, 0, [])
+
+
+@pytest.mark.parametrize("status", [429, 403, 402])
+def test_throttled(domain, judge, status):
+    domain.faults = always(Fault.throttled(status, retry_after_s=3))
+    answer = post(domain)
+    assert (answer.status, answer.headers["Retry-After"]) == (status, "3")
+    if status == 403:
+        assert b"Request throttled due to too many requests" in answer.data
+    assert executed(judge) == []
+    with pytest.raises(ValueError, match="402, 403 or 429"):
+        Fault.throttled(500)
+
+
+def test_a_body_that_is_too_large(domain, judge):
+    domain.faults = always(Fault.too_large(len(THREE) - 1))
+    answer = post(domain)
+    assert (answer.status, answer.json()) == (413, {"Message": f"Request size exceeded {len(THREE) - 1} bytes"})
+    assert executed(judge) == []
+    domain.faults = always(Fault.too_large(len(THREE)))
+    assert post(domain).status == 200
+
+
+def test_ids_that_a_collection_refuses(domain, judge):
+    domain.faults = always(Fault.ids_refused())
+    items = post(domain).json()["items"]
+    assert [next(iter(item.values()))["status"] for item in items] == [400, 404, 201]
+    assert items[0]["index"]["error"]["reason"] == "Document ID is not supported in create/index operation request"
+    assert executed(judge) == [404, 201]
+    answer = post(domain, "/i/_doc/1", b"{}")
+    assert (answer.status, answer.json()["error"]["type"]) == (400, "illegal_argument_exception")
+
+
+# A connection that is kept alive
+
+
+def test_a_stale_connection(domain, judge):
+    domain.faults = in_turn(Fault.stale())
+    options = {"ca_certs": domain.ca_certs} if domain.ca_certs else {}
+    # Not a PoolManager, which leaves the closing of its pools to the collector.
+    with urllib3.connection_from_url(domain.url, retries=False, timeout=TIMEOUT_S, **options) as pool:
+
+        def ask():
+            return pool.request("POST", "/i/_bulk", body=THREE, headers=signed(domain))
+
+        answer = ask()
+        assert (answer.status, answer.headers.get("Connection")) == (200, None)
+        with pytest.raises((urllib3.exceptions.ProtocolError, urllib3.exceptions.SSLError)):
+            ask()
+        assert len(domain.requests) == domain.verified == 1
+        assert ask().status == 200
+    assert executed(judge) == [201, 404, 201, 200, 404, 201]
+
+
+def test_faults_in_turn(plain):
+    plain.faults = in_turn(Fault.throttled(), None, Fault.skewed(3600), Fault.answer(503))
+    with pool_of(plain) as pool:
+        statuses = [post(plain).status]
+        pool.request("POST", f"{plain.url}/i/_bulk", body=THREE)  # not signed: it takes no turn
+        statuses += [post(plain).status for _ in range(4)]
+    assert statuses == [429, 200, 403, 503, 200]
+
+
+def test_no_secret_is_compared_but_in_constant_time():
+    """What a request shows of itself is compared by hmac.compare_digest; keys are looked up by their public part."""
+    source = inspect.getsource(verify_module)
+    compared = [line.strip() for line in source.splitlines() if re.search(r"[!=]= ", line)]
+    secret = re.compile(r"secret|signature\b|request\.authorization|\btoken\b")
+    allowed = ("(credentials.token is None) != (token is None)", "if by_botocore.authorization == expected:")
+    assert not [line for line in compared if secret.search(line) and not any(text in line for text in allowed)]
+    assert source.count("hmac.compare_digest(") == 2
 
 
 def test_a_seeded_callable_on_one_connection_is_deterministic(plain):

@@ -1114,7 +1114,7 @@ def test_the_package_is_lazy_and_names_what_it_has():
         "except AttributeError as error: print(error)\n"
     )
     assert done.stdout.splitlines() == [
-        "[] ['BulkAction', 'Credentials', 'DocumentError', 'Fault', 'LocalDomain', 'ReceivedRequest']",
+        "[] ['BulkAction', 'Credentials', 'DocumentError', 'Fault', 'LocalDomain', 'ReceivedRequest', 'in_turn']",
         "module 'opensearch_sigv4.testing' has no attribute 'Nothing'",
     ]
     assert LocalDomain.__module__ == ReceivedRequest.__module__ == "opensearch_sigv4.testing.domain"

@@ -31,7 +31,7 @@ from opensearch_sigv4.responses import (
     server_time,
     skewed_server_time,
 )
-from opensearch_sigv4.testing import Fault, LocalDomain
+from opensearch_sigv4.testing import Fault, LocalDomain, in_turn
 from refreshing import (
     FIRST,
     KEYS,
@@ -379,6 +379,7 @@ def test_a_403_that_says_throttled_is_what_it_is(client_of):
 # --- a connection that was kept alive ------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("is_tls", [False, True])
 @pytest.mark.parametrize(
     ("method", "path", "is_repeated"),
     [
@@ -391,7 +392,25 @@ def test_a_403_that_says_throttled_is_what_it_is(client_of):
         ("GET", "/_search/scroll", False),
     ],
 )
-def test_a_kept_alive_connection_that_the_server_closes(client_of, server, method, path, is_repeated):
+def test_a_kept_alive_connection_that_the_server_closes(
+    client_of, local_domain, tls_domain, is_tls, method, path, is_repeated
+):
+    domain = tls_domain if is_tls else local_domain
+    domain.reset()
+    domain.faults = in_turn(Fault.stale())
+    client = client_of(domain, max_retries=0)
+    client.cat.indices()
+    try:
+        client.transport.perform_request(method, path, params={"ignore": [400, 404]})
+    except opensearchpy.ConnectionError:
+        assert not is_repeated
+    else:
+        assert is_repeated
+    assert domain.verified == 1 + is_repeated
+
+
+@pytest.mark.parametrize(("method", "is_repeated"), [("GET", True), ("POST", False)])
+def test_an_answer_that_is_lost_on_a_kept_alive_connection(client_of, server, method, is_repeated):
     def answer(handler):
         if len(server.received) == 2:
             handler.close_connection = True
@@ -399,14 +418,13 @@ def test_a_kept_alive_connection_that_the_server_closes(client_of, server, metho
         return 200, {}, b"{}"
 
     server.answer = answer
-
     client = client_of(Nowhere(server.url), max_retries=0)
     client.transport.perform_request("GET", "/")
     if is_repeated:
-        client.transport.perform_request(method, path)
+        client.transport.perform_request(method, "/")
     else:
         with pytest.raises(opensearchpy.ConnectionError):
-            client.transport.perform_request(method, path)
+            client.transport.perform_request(method, "/")
     assert len(server.received) == 2 + is_repeated
 
 

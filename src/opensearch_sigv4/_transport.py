@@ -74,6 +74,13 @@ _SOCKETS: Final = frozenset(
 )
 
 
+# What a connection raises that its server has ended.
+_LOST: Final[tuple[type[OSError], ...]] = (
+    ConnectionError,
+    *(getattr(sys.modules.get("ssl"), name, ConnectionError) for name in ("SSLEOFError", "SSLZeroReturnError")),
+)
+
+
 # --- requests ----------------------------------------------------------------------------------------------
 
 
@@ -426,7 +433,7 @@ class _Lean(_StockHTTPConnection):
             else:
                 sock.sendall(head)
                 sock.sendall(buffer)
-        except ConnectionError as error:
+        except _LOST as error:
             self._mark(error)
             raise
 
@@ -493,13 +500,13 @@ class _Lean(_StockHTTPConnection):
     def getresponse(self) -> _StockHTTPResponse:  # type: ignore[override]
         try:
             response = self._getresponse()
-        except ConnectionError as error:
+        except _LOST as error:
             self._mark(error)
             raise
         self._has_answered = True
         return response
 
-    def _mark(self, error: ConnectionError) -> None:
+    def _mark(self, error: OSError) -> None:
         """Let `was_kept_alive` know."""
         if self._has_answered:
             error._was_kept_alive = True  # type: ignore[attr-defined]

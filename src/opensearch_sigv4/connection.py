@@ -227,7 +227,7 @@ class SigV4HttpConnection(SigningConnection, Urllib3HttpConnection):
             kw["preload_content"] = False
         try:
             response = self.pool.urlopen(method, target, body, retries=_NO_RETRIES, headers=headers, **kw)
-        except ProtocolError as error:
+        except (ProtocolError, Urllib3SSLError) as error:
             # The server closed it when it had been idle, in the moment in which this request was sent.
             if not (_transport.was_kept_alive(error) and is_safe(method, target.partition("?")[0])):
                 raise

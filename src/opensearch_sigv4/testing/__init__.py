@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .domain import LocalDomain, ReceivedRequest
-    from .faults import BulkAction, DocumentError, Fault
+    from .faults import BulkAction, DocumentError, Fault, in_turn
     from .verify import Credentials
 
-__all__ = ["BulkAction", "Credentials", "DocumentError", "Fault", "LocalDomain", "ReceivedRequest"]
+__all__ = ["BulkAction", "Credentials", "DocumentError", "Fault", "LocalDomain", "ReceivedRequest", "in_turn"]
 
 _MODULES = {
     "BulkAction": ".faults",
@@ -22,6 +22,7 @@ _MODULES = {
     "Fault": ".faults",
     "LocalDomain": ".domain",
     "ReceivedRequest": ".domain",
+    "in_turn": ".faults",
 }
 
 

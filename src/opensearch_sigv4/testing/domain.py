@@ -36,11 +36,12 @@ from aiohttp.web_protocol import RequestHandler
 from multidict import CIMultiDict
 from yarl import URL
 
-from .faults import PIECES, Choose, Fault, divide
+from .faults import IDS_REFUSED, PIECES, Choose, Fault, divide, names_a_document
 from .verify import VERIFIED, Credentials, Verdict, origin_form, verify
 
 # The key pair of AWS's SigV4 test suite.
 EXAMPLE_CREDENTIALS = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
+_NO_FAULT = Fault()
 CLIENT_MAX_SIZE = 128 * 1024 * 1024
 _MAX_LINE_SIZE = 64 * 1024
 _START_TIMEOUT_S = 60
@@ -305,10 +306,12 @@ class LocalDomain:
 
     @property
     def faults(self) -> Faults | None:
-        """What goes wrong: a callable asked about each verified request, which returns a `Fault` or None; or None.
+        """What goes wrong: a callable asked about each request, which returns a `Fault` or None; or None.
 
-        It may be set at any time, and holds for the requests that are read from then on. A request is verified and
-        recorded before it is asked about, and counts as verified whatever becomes of it.
+        It may be set at any time, and holds for the requests that are read from then on. A request is judged and
+        recorded before it is asked about. What was refused (`request.verdict`) stays refused, unless by a fault that
+        changes how it is judged: by another clock, region or service, whose verdict then counts and is recorded. What
+        was verified counts so, whatever becomes of it.
 
         The callable runs in the domain's thread, for one request at a time, and everything else waits for it: it needs
         no lock of its own, and must not block. Requests of one connection come in their order, those of several in
@@ -337,13 +340,22 @@ class LocalDomain:
             raise TypeError(f"faults must be callable or None, not {type(faults).__name__}")
         self._faults = faults
 
-    def _record(self, request: ReceivedRequest) -> None:
+    def _record(self, request: ReceivedRequest, *, in_place_of: ReceivedRequest | None = None) -> None:
         with self._lock:
-            self._requests.append(request)
-            if request.verdict == VERIFIED:
-                self._verified += 1
+            if in_place_of is None:
+                self._requests.append(request)
             else:
-                self._refused += 1
+                self._count(in_place_of, -1)
+                for position, known in enumerate(self._requests):
+                    if known is in_place_of:
+                        self._requests[position] = request
+            self._count(request, 1)
+
+    def _count(self, request: ReceivedRequest, by: int) -> None:
+        if request.verdict == VERIFIED:
+            self._verified += by
+        else:
+            self._refused += by
 
     async def _answer(self, request: web.BaseRequest, node: _Node) -> web.StreamResponse:
         """Everything that happens to a request happens here."""
@@ -355,32 +367,54 @@ class LocalDomain:
         try:
             body = await request.read()
         except web.HTTPRequestEntityTooLarge:
-            message = f"Request size exceeded {self._client_max_size} bytes"
+            message = _too_large(self._client_max_size)
             self._record(
                 ReceivedRequest(request.method, target, headers, b"", "RequestEntityTooLargeException", message)
             )
             return self._dated(web.json_response({"Message": message}, status=413))
-        verdict = verify(
-            request.method,
-            target,
-            headers,
-            body,
-            region=self._region,
-            service=self._service,
-            find_credentials=self._keys.get,
-            now=self._clock(),
-            allow_unsigned_payload=self._allow_unsigned_payload,
-        )
-        received = ReceivedRequest(request.method, target, headers, body, verdict.code, verdict.reason)
+        assert isinstance(request.protocol, _Handler)
+        if request.protocol.is_stale:
+            return _reset(request)
+        received, verdict = self._judge(request.method, target, headers, body)
         self._record(received)
-        if verdict.code != VERIFIED:
-            return self._dated(self._refusal(verdict))
         fault = None if self._faults is None else self._faults(received)
+        if fault is not None and not isinstance(fault, Fault):
+            raise TypeError(f"faults must return a Fault or None, not {type(fault).__name__}")
+        if fault is not None and fault.judges:
+            judged = received
+            received, verdict = self._judge(request.method, target, headers, body, fault)
+            self._record(received, in_place_of=judged)
+        clock_offset_s = 0.0 if fault is None else fault.clock_offset_s
+        if verdict.code != VERIFIED:
+            return self._dated(self._refusal(verdict), clock_offset_s)
         if fault is None:
             return self._dated(await self._execute(received, node))
-        if not isinstance(fault, Fault):
-            raise TypeError(f"faults must return a Fault or None, not {type(fault).__name__}")
         return await self._fail(fault, request, received, node)
+
+    def _judge(
+        self,
+        method: str,
+        target: bytes,
+        headers: tuple[tuple[bytes, bytes], ...],
+        body: bytes,
+        terms: Fault = _NO_FAULT,
+    ) -> tuple[ReceivedRequest, Verdict]:
+        if terms.refusal is not None:
+            code, message = terms.refusal
+            verdict = Verdict(code, message, message)
+        else:
+            verdict = verify(
+                method,
+                target,
+                headers,
+                body,
+                region=terms.region or self._region,
+                service=terms.service or self._service,
+                find_credentials=self._keys.get,
+                now=self._clock() + terms.clock_offset_s,
+                allow_unsigned_payload=self._allow_unsigned_payload,
+            )
+        return ReceivedRequest(method, target, headers, body, verdict.code, verdict.reason), verdict
 
     async def _execute(self, received: ReceivedRequest, node: _Node) -> web.Response:
         target = origin_form(received.target)
@@ -396,14 +430,24 @@ class LocalDomain:
         if fault.executed:
             if fault.sent < 1:  # of JSON, not of gzip
                 received = replace(received, headers=_without(received.headers, b"accept-encoding"))
-            if fault.choose is None:
+            if fault.limit_bytes is not None and len(received.body) > fault.limit_bytes:
+                response = self._faulty_answer(413, _too_large(fault.limit_bytes), received.target)
+            elif fault.refuses_ids and names_a_document(received.method, origin_form(received.target)):
+                response = web.json_response(_error("illegal_argument_exception", IDS_REFUSED), status=400)
+            elif fault.choose is None:
                 response = await self._execute(received, node)
             else:
                 response = await self._execute_some(fault.choose, received, node)
         if fault.status is not None:
-            response = self._faulty_answer(fault.status, fault.message, received.target)
+            if fault.content is None or self._service == "aoss":
+                response = self._faulty_answer(fault.status, fault.message, received.target)
+            else:
+                response = web.Response(text=fault.content, status=fault.status, content_type="application/json")
             response.headers.update(fault.headers)
-        self._dated(response)
+        self._dated(response, fault.clock_offset_s)
+        if not fault.is_kept_alive:
+            assert isinstance(request.protocol, _Handler)
+            request.protocol.is_stale = True
 
         is_there = await _pause(request, fault.delay_s)
         if fault.ending != "answer" or not is_there:
@@ -450,7 +494,7 @@ class LocalDomain:
         """An answer with this status as the service gives it. AWS documents these nowhere: they are as seen in
         searchkick#1434, fluent-plugin-opensearch#30, OpenSearch#1583 and Synapse#5689."""
         if message is None and status == 413:
-            message = f"Request size exceeded {self._client_max_size} bytes"
+            message = _too_large(self._client_max_size)
         if self._service == "aoss":
             return _serverless_error(status, str(uuid.uuid4()), message)
         if status == 413:
@@ -477,8 +521,8 @@ class LocalDomain:
         headers = {"x-amzn-RequestId": request_id, "x-amzn-ErrorType": verdict.code}
         return web.json_response({"message": verdict.message}, status=verdict.status, headers=headers)
 
-    def _dated(self, response: web.Response) -> web.Response:
-        response.headers["Date"] = formatdate(self._clock(), usegmt=True)
+    def _dated(self, response: web.Response, clock_offset_s: float = 0.0) -> web.Response:
+        response.headers["Date"] = formatdate(self._clock() + clock_offset_s, usegmt=True)
         return response
 
 
@@ -504,6 +548,10 @@ def _base_url(upstream: str) -> str:
     if not good or url.raw_user or url.raw_password or url.raw_query_string or url.raw_fragment:
         raise ValueError("upstream must be a base URL: scheme, host and port, and nothing more")
     return str(url.origin())
+
+
+def _too_large(limit_bytes: int) -> str:
+    return f"Request size exceeded {limit_bytes} bytes"
 
 
 _THROTTLED = "Request throttled due to too many requests"
@@ -558,6 +606,11 @@ def _serverless_error(status: int, request_id: str, message: str | None = None) 
     return web.json_response({"status": status, "request-id": request_id, "error": error}, status=status)
 
 
+def _error(kind: str, reason: str) -> dict[str, Any]:
+    cause = {"type": kind, "reason": reason}
+    return {"error": {"root_cause": [cause], **cause}, "status": 400}
+
+
 _REFRESH_PATH = re.compile(r"(?:/[^/]+)?/_refresh/?")
 
 
@@ -568,8 +621,7 @@ def _serverless_answer(method: str, target: bytes) -> web.Response | None:
         return web.Response(status=404)  # with an empty body: opensearch-py#646
     parameters = {unquote(name): value for name, value in parse_qsl(query, keep_blank_values=True)}
     if method in ("DELETE", "POST", "PUT") and parameters.get("refresh") in ("", "true"):
-        cause = {"type": "status_exception", "reason": "true refresh policy is not supported."}
-        return web.json_response({"error": {"root_cause": [cause], **cause}, "status": 400}, status=400)
+        return web.json_response(_error("status_exception", "true refresh policy is not supported."), status=400)
     return None
 
 
@@ -671,6 +723,7 @@ class _Handler(RequestHandler):
     def __init__(self, manager: _Server, **options: Any) -> None:
         super().__init__(manager, **options)
         self.ended = asyncio.Event()  # the client has gone, or the domain closes
+        self.is_stale = False  # it answers no further request
         if manager.closing:
             self.ended.set()
 

@@ -76,6 +76,32 @@ class DocumentError:
         object.__setattr__(self, "reason", self.reason or default_reason)
 
 
+IDS_REFUSED = "Document ID is not supported in create/index operation request"  # argilla#3251, langchainjs#4346
+
+# As in opensearch-py#186 and the Security plugin's documentation.
+_FORBIDDEN = {
+    "policy": json.dumps(
+        {
+            "Message": "User: arn:aws:iam::111122223333:user/example is not authorized to perform: es:ESHttpPost "
+            "because no resource-based policy allows the es:ESHttpPost action"
+        }
+    ),
+    "roles": json.dumps(
+        {
+            "error": {
+                "root_cause": [{"type": "security_exception", "reason": "REASON"}],
+                "type": "security_exception",
+                "reason": "REASON",
+            },
+            "status": 403,
+        }
+    ).replace(
+        "REASON",
+        "no permissions for [indices:data/write/bulk] and User [name=arn:aws:iam::111122223333:user/example, "
+        "backend_roles=[], requestedTenant=null]",
+    ),
+}
+
 Choose = Callable[[BulkAction], "DocumentError | int | None"]
 
 
@@ -87,15 +113,23 @@ class Fault:
     is then lost: `replace(Fault.documents(choose), ending="reset")`.
 
     Args:
+        clock_offset_s: by how much the domain's clock is ahead while it judges this request and dates its answer.
+        region: the region that the request has to be signed for, None for the domain's.
+        service: the service, likewise.
+        refusal: the error code and message with which the request is refused, however well it is signed.
         executed: whether the node gets the request.
         ending: `"answer"`; `"reset"`, the connection is reset (RST) instead; `"silence"`, nothing is sent.
         status: the status to answer with, None for the node's answer.
         message: the answer's text, None for AWS's with that status.
+        content: the JSON of an answer with `status`, which a domain of `es` gives in place of a text.
         headers: headers of an answer with `status`.
         delay_s: how long the answer waits once the node has given it; for `"silence"`, after how long it ends.
         over_s: how long the sending of the answer's body takes, ten pieces of it.
         sent: how much of the answer's body is sent, from 0.0 to 1.0.
         is_length_right: whether `Content-Length` is that of what is sent, or of the whole answer.
+        limit_bytes: the largest body that is executed; the answer to others is 413.
+        is_kept_alive: whether the connection, kept alive, gets an answer to its next request.
+        refuses_ids: whether requests that index or create one document with an id are refused.
         choose: which documents of a `_bulk` request fail, and how.
 
     Raises:
@@ -107,16 +141,24 @@ class Fault:
     (False, True)
     """
 
+    clock_offset_s: float = 0.0
+    region: str | None = None
+    service: str | None = None
+    refusal: tuple[str, str] | None = None
     executed: bool = True
     ending: Literal["answer", "reset", "silence"] = "answer"
     status: int | None = None
     message: str | None = None
+    content: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
     delay_s: float = 0.0
     over_s: float = 0.0
     sent: float = 1.0
     is_length_right: bool = True
     choose: Choose | None = None
+    limit_bytes: int | None = None
+    is_kept_alive: bool = True
+    refuses_ids: bool = False
 
     def __post_init__(self) -> None:
         if self.ending not in ("answer", "reset", "silence"):
@@ -129,6 +171,78 @@ class Fault:
             raise ValueError("delay_s and over_s must not be negative")
         if not self.executed and self.ending == "answer" and self.status is None:
             raise ValueError("a request that is not executed has no answer but one with a status")
+
+    @property
+    def judges(self) -> bool:
+        """Whether it changes how a request is judged, and so concerns refused requests, too."""
+        return bool(self.clock_offset_s or self.region or self.service or self.refusal)
+
+    @classmethod
+    def skewed(cls, offset_s: float) -> Fault:
+        """The domain's clock is `offset_s` ahead: more than 300 s off, what is signed by another clock is refused.
+
+        So is what was signed well before; what is signed by the `Date` of the refusal passes.
+        """
+        return cls(clock_offset_s=offset_s)
+
+    @classmethod
+    def expired(cls) -> Fault:
+        """The request's credentials are refused as expired."""
+        return cls(refusal=("ExpiredTokenException", "The security token included in the request is expired"))
+
+    @classmethod
+    def unrecognized(cls) -> Fault:
+        """The request's access key, or its session token, is not known."""
+        return cls(refusal=("UnrecognizedClientException", "The security token included in the request is invalid."))
+
+    @classmethod
+    def wrong_region(cls, region: str = "eu-west-1") -> Fault:
+        """The domain is one of another region."""
+        return cls(region=region)
+
+    @classmethod
+    def wrong_service(cls, service: str = "aoss") -> Fault:
+        """The domain is one of another service."""
+        return cls(service=service)
+
+    @classmethod
+    def throttled(cls, status: int = 429, *, retry_after_s: int | None = None) -> Fault:
+        """Too many requests: 429, 403 as `es` has it, too, or 402 as `aoss` has it without capacity; not executed."""
+        if status not in (402, 403, 429):
+            raise ValueError(f"status must be 402, 403 or 429, not {status}")
+        headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+        return cls.answer(status, headers=headers)
+
+    @classmethod
+    def forbidden(cls, by: Literal["policy", "roles"] = "policy") -> Fault:
+        """The signature is good, and its owner may not do that: by IAM and access policies, or by OpenSearch's roles.
+
+        A collection tells neither.
+        """
+        return cls(status=403, content=_FORBIDDEN[by], executed=False)
+
+    @classmethod
+    def too_large(cls, limit_bytes: int = 0) -> Fault:
+        """A body of more bytes is refused with 413; others are executed."""
+        return cls(limit_bytes=limit_bytes)
+
+    @classmethod
+    def stale(cls) -> Fault:
+        """The node's answer; then the connection, kept alive, is reset when the next request comes on it.
+
+        That one is neither read, recorded nor executed: as by a load balancer that closed it in that moment.
+        """
+        return cls(is_kept_alive=False)
+
+    @classmethod
+    def ids_refused(cls) -> Fault:
+        """Documents that are indexed or created with an id are refused, as by time-series and vector collections."""
+
+        def choose(action: BulkAction) -> DocumentError | None:
+            has_id = action.id is not None and action.action in ("index", "create")
+            return DocumentError(400, "illegal_argument_exception", IDS_REFUSED) if has_id else None
+
+        return cls(choose=choose, refuses_ids=True)
 
     @classmethod
     def reset(cls, *, executed: bool = False) -> Fault:
@@ -183,6 +297,33 @@ class Fault:
         are: the node judges them.
         """
         return cls(choose=choose)
+
+
+def in_turn(*faults: Fault | None) -> Callable[[Any], Fault | None]:
+    """For `LocalDomain(faults=...)`: the first fault for the first request, and so on; after the last one nothing.
+
+    None is a request that nothing happens to. A request that the domain refuses anyway takes no turn of a fault which
+    does not concern it.
+
+    >>> faults = in_turn(Fault.throttled(), None, Fault.reset(executed=True))
+    """
+    left = list(faults)
+
+    def fault_of(request: Any) -> Fault | None:
+        if not left or (request.verdict != "verified" and not (left[0] is not None and left[0].judges)):
+            return None
+        return left.pop(0)
+
+    return fault_of
+
+
+_DOCUMENT_PATH = re.compile(r"/[^/]+/_(?:doc|create)/[^/]+/?")
+
+
+def names_a_document(method: str, target: bytes) -> bool:
+    """Whether a request indexes or creates one document with an id."""
+    path = target.decode("utf-8", "surrogateescape").partition("?")[0]
+    return method in ("PUT", "POST") and _DOCUMENT_PATH.fullmatch(path) is not None
 
 
 # --- a `_bulk` request in two parts, and its answer in one -----------------------------------------------------
