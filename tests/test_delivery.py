@@ -257,6 +257,12 @@ def test_a_chunk_too_large_is_halved_where_no_limit_is_named():
     assert outcomes(settled) == [True] * 4
 
 
+def test_the_answer_to_a_part_with_as_many_items_as_the_chunk_is_not_taken_for_the_chunks():
+    settled, bodies, _ = run(chunk_of(*indexed(*"abcd")), [TOO_LARGE, answer(*[item()] * 4)], max_retries=1)
+    assert [ids_of(body) for body in bodies] == [list("abcd"), list("ab"), list("cd")]
+    assert outcomes(settled) == ["unknown", "unknown", True, True]
+
+
 def test_a_document_too_large_is_refused_by_name_and_the_others_are_in():
     big = {"_index": "i", "_id": "big", "text": "x" * 1000}
     settled, _, _ = run(chunk_of(*indexed("a"), big, *indexed("c")), [TOO_LARGE, all_done, TOO_LARGE])

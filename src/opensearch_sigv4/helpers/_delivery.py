@@ -261,8 +261,9 @@ class _Delivery:
                 except ValueError as error:
                     again = self._unanswered(positions, self._unreadable(positions, reply, error), can_repeat)
                 else:
-                    is_first = attempt == 0 and count == len(chunk)
-                    if is_first and not any(_needs_care(item, can_repeat) for _, item in failed):
+                    # A part's answer may have as many items as the chunk, and yet tells of the part only.
+                    is_whole = attempt == 0 and count == len(positions) == len(chunk)
+                    if is_whole and not any(_needs_care(item, can_repeat) for _, item in failed):
                         return Settled(chunk, answer=reply, failed=failed)
                     again = self._answered(positions, reply, count, dict(failed), can_repeat)
             if again:
