@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 import judge as judge_module
 from conftest import DATA
 from opensearch_sigv4.cli import _reading
-from opensearch_sigv4.cli._reading import START, File, Reader, Shape, files_of
+from opensearch_sigv4.cli._checkpoint import Checkpoint
+from opensearch_sigv4.cli._reading import START, File, InputError, Reader, Shape, files_of
 from opensearch_sigv4.testing import Fault, LocalDomain
 
 COMMAND = (sys.executable, "-m", "opensearch_sigv4.cli", "bulk")
@@ -583,6 +584,37 @@ def test_a_checkpoint_is_of_one_input_and_one_way_to_send_it(domain, tmp_path):
     with open(moved, "ab") as appended:
         appended.write(b"{}\n")
     assert b"was changed since" in bulk(domain, moved, *arguments[1:]).stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("options", []), ("identities", []), ("id_prefixes", ["\ud800"]), ("id_prefixes", None), ("files", 1)),
+        *(
+            ("place", [-1]),
+            ("place", ["a"]),
+            ("place", [0, 1 << 64]),
+            ("place", [2]),
+            ("sent", 1),
+            ("failed_bytes", None),
+        ),
+        *(("tally", {"statuses": []}), ("tally", {"indexed": "1"}), ("tally", {"statuses": {"indexed": "1"}})),
+    ],
+)
+def test_a_checkpoint_that_somebody_edited_is_refused(tmp_path, name, value):
+    path, file = tmp_path / "checkpoint", File("a", "a", 3, None, "identity", "prefix")
+    Checkpoint(str(path), [file], {}).save()
+    assert Checkpoint(str(path), [file], {}).is_resumed
+    path.write_text(json.dumps({**json.loads(path.read_bytes()), name: value}))
+    with pytest.raises(InputError, match="no checkpoint of this version"):
+        Checkpoint(str(path), [file], {})
+
+
+def test_a_checkpoint_of_brackets_is_refused(tmp_path):
+    path = tmp_path / "checkpoint"
+    path.write_bytes(b"[" * 100_000)
+    with pytest.raises(InputError, match="no checkpoint of this version"):
+        Checkpoint(str(path), [], {})
 
 
 def test_a_moved_file_is_the_same_one(domain, judge, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
@@ -112,7 +113,9 @@ class Checkpoint:
                 held["finished"],
             )
             self.id_prefixes = held["id_prefixes"]
-        except (ValueError, KeyError, TypeError):
+            if not _is_sound(self.state, options, names, identities, self.id_prefixes):
+                raise ValueError
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise InputError(f"{self._path}: no checkpoint of this version") from None
         other = "; to begin anew, remove it, or name another checkpoint"
         for name, value in self._options.items():
@@ -160,6 +163,21 @@ class Checkpoint:
                 os.fsync(directory)
             finally:
                 os.close(directory)
+
+
+def _is_sound(state: State, options: Any, *of_files: Any) -> bool:
+    """Whether a run can go on from what was read, which somebody may have edited; the last texts begin ids."""
+    count = len(of_files[0])
+    numbers = [value for name, value in vars(state.tally).items() if name != "statuses"]
+    numbers += [*state.tally.statuses.values(), state.failed_bytes, *state.place, *state.sent]
+    return (
+        all(type(number) is int and 0 <= number <= sys.maxsize for number in numbers)
+        and max(state.place, state.sent).file <= count
+        and isinstance(options, dict)
+        and all(isinstance(texts, list) and len(texts) == count for texts in of_files)
+        and all(isinstance(text, str) for texts in of_files for text in texts)
+        and all(prefix.isascii() for prefix in of_files[-1])
+    )
 
 
 def _shown(value: Any) -> str:
