@@ -1,28 +1,14 @@
 """As fuzz_sign.py, of JSON: every input is an assertion that the compiled twin reads it as the Python one does.
 
-    fuzz_json.py --seeds DIRECTORY    write the inputs to start from
-    fuzz_json.py [libFuzzer's options] DIRECTORY...
-
 An input is the text itself, which is read as an answer and as a line, as bytes and as the str that it would be.
 """
 
-import sys
-from pathlib import Path
-
-import atheris
-
+from fuzzing import main, outcome, text_of
 from opensearch_sigv4.core import _cython, _python
 
 
-def outcome(function, *arguments):
-    try:
-        return "returned", function(*arguments)
-    except Exception as error:
-        return type(error), str(error)
-
-
-def compare(data):
-    text = data.decode("utf-8", "surrogateescape")
+def check(data):
+    text = text_of(data)
     for name, argument in (("scan_bulk_answer", data), ("scan_bulk_answer", text), ("check_json_object", data)):
         result = outcome(getattr(_cython, name), argument)
         expected = outcome(getattr(_python, name), argument)
@@ -39,13 +25,5 @@ def seeds():
     yield b'{"a":' + b"[" * 1000
 
 
-def main():
-    if sys.argv[1:2] == ["--seeds"]:
-        for number, seed in enumerate(seeds()):
-            Path(sys.argv[2], f"seed-{number}").write_bytes(seed)
-        return
-    atheris.Setup(sys.argv, compare)
-    atheris.Fuzz()
-
-
-main()
+if __name__ == "__main__":
+    main(check, seeds)

@@ -1,21 +1,13 @@
 """A coverage-guided fuzzer of the compiled twin: every input is an assertion that it equals the Python one.
 
-    fuzz_sign.py --seeds DIRECTORY    write the inputs to start from
-    fuzz_sign.py [libFuzzer's options] DIRECTORY...
-
 It needs atheris, and the extension built by clang with `-fsanitize=fuzzer-no-link,address,undefined`, so that coverage
 is that of the C code, and a wrong access ends it. .ci/full does all of that. An input is text, in fields between 0xFF:
 what it means is in `Request`. A field of any bytes is text of some kind: bytes that are not UTF-8 are lone surrogates.
 """
 
-import sys
-from pathlib import Path
-
-import atheris
-
+from fuzzing import END, main, outcome, text_of
 from opensearch_sigv4.core import _cython, _python
 
-END = b"\xff"
 URL = b"https://search-logs.us-east-1.es.amazonaws.com"
 TOKEN = b"EXAMPLETOKEN//////////wEXAMPLE=="
 SECRET_KEY = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
@@ -40,7 +32,7 @@ BODIES = {
     "a": bytearray,
     "v": memoryview,
     "s": lambda data: memoryview(data + data)[::2],
-    "u": lambda data: data.decode("utf-8", "surrogateescape"),
+    "u": text_of,
     "0": lambda data: None,
     "i": len,
 }
@@ -72,7 +64,7 @@ class Request:
         self.further = frozenset(further)
 
     def text(self, field):
-        text = field.decode("utf-8", "surrogateescape")
+        text = text_of(field)
         return Text(text) if "S" in self.choices else text
 
     def choice(self, kinds):
@@ -99,14 +91,7 @@ class Request:
             yield outcome(function, *arguments)
 
 
-def outcome(function, *arguments):
-    try:
-        return "returned", function(*arguments)
-    except Exception as error:
-        return type(error), str(error)
-
-
-def compare(data):
+def check(data):
     request = Request(data)
     result, expected = outcome(request.sign, _cython), outcome(request.sign, _python)
     assert result == expected, (vars(request), result, expected)
@@ -114,7 +99,7 @@ def compare(data):
     assert results == expected, (vars(request), results, expected)
 
 
-def seeds():
+def requests():
     region = b"us-east-1"
     target = b"/logs/_search"
     yield [b"", b"GET", URL + target, b"", TOKEN, region]
@@ -149,13 +134,9 @@ def seeds():
     yield [b"d", b"GET", URL + b"/" + b"l" * 1200, b"x" * 3000, TOKEN * 20, b"r" * 70, b"x-amz-meta", b"v  " * 900]
 
 
-def main():
-    if sys.argv[1:2] == ["--seeds"]:
-        for number, fields in enumerate(seeds()):
-            Path(sys.argv[2], f"seed-{number}").write_bytes(END.join(fields))
-        return
-    atheris.Setup(sys.argv, compare)
-    atheris.Fuzz()
+def seeds():
+    return map(END.join, requests())
 
 
-main()
+if __name__ == "__main__":
+    main(check, seeds)
