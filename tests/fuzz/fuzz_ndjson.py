@@ -128,6 +128,9 @@ def check_continued(file, shape, items, error, choice):
 def check_items(content, file_format, shape, items, error, is_whole):
     assert [item.offset for item in items] == sorted(item.offset for item in items)
     for item in items:
+        line_breaks = content[: item.offset].count(b"\n")
+        # The last line counts as one without its end, too.
+        assert not is_whole or item.lines_before in (line_breaks, line_breaks + (file_format != "json")), item
         if isinstance(item, Document):
             assert item.lines.endswith(b"\n")
             for line in item.lines.splitlines() if b"\r" not in item.lines else ():
@@ -240,6 +243,7 @@ CONTENTS = (
     ),
     (b"\x03", b'[{"a":1},\n {"a":"]}{[\\"", "c":[{}]}, 3, "x,]",null\t,{"b":\n"x"}\n]\n'),
     (b"\x00", b" [ ] "),
+    (b"\x01", b'\t{"a":1}\t\r\n\t\n\x0b{"a":2}\n{"a":\t3}\x00\n'),
     (b"\x03", b'[{"a":1} {"a":2}]'),
     (b"\x04", b'a,b,"c ""d"""\r\n1,2,3\r\n"x\ny",,"z"\n\n1,2\n"a"b,c,d\n\xff,1,2\n'),
 )
@@ -248,7 +252,8 @@ CONTENTS = (
 def seeds():
     for number, (file_format, content) in enumerate(CONTENTS):
         for packed in range(3):
-            yield file_format + bytes((number % len(SHAPES), packed, number * 3 + packed, number * 9, number)) + content
+            choices = number * packed % len(SHAPES), packed, number * 3 + packed, number * 9, number
+            yield file_format + bytes(choices) + content
         yield file_format + bytes((0, 3, 0, 50, 2)) + gzip.compress(content)[4:]
         yield file_format + bytes((0, 4, 1, 50, 2)) + zstandard.ZstdCompressor().compress(content)[4:]
     yield b"c\x00...." + json.dumps(SAVED).encode()
