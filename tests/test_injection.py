@@ -110,7 +110,7 @@ def hostile(test):
     test = given(text=HOSTILE)(test)
     for text in LINE_ENDS:
         test = example(text=text)(test)
-    return settings(max_examples=max(5, EXAMPLES // 40), suppress_health_check=[HealthCheck.function_scoped_fixture])(
+    return settings(max_examples=max(5, EXAMPLES // 200), suppress_health_check=[HealthCheck.function_scoped_fixture])(
         test
     )
 
@@ -204,7 +204,7 @@ SIGNED_WITH = {
 
 
 @pytest.mark.parametrize("part", SIGNED_WITH)
-@settings(max_examples=max(5, EXAMPLES // 10))
+@settings(max_examples=max(5, EXAMPLES // 20))
 @given(text=HOSTILE)
 def test_the_signer(core, part, text):
     source = SimpleNamespace(kept=None, snapshot=lambda: (ACCESS_KEY, SECRET_KEY, TOKEN))

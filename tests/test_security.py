@@ -124,7 +124,7 @@ def made(kind, options):
 @pytest.mark.parametrize("kind", CONNECTIONS)
 def test_whatever_is_not_verified_is_warned_of_once(kind, option):
     by_callable = {"http_auth": lambda method, url, body, headers=None: {}}
-    for options in ({"region": REGION}, {"http_auth": SigV4Signer(static(), REGION)}, by_callable):
+    for options in ({"region": REGION}, by_callable):
         [warning] = made(kind, {**UNVERIFIED[option](), **options})[1]
         assert warning == f"Connecting to https://localhost:9200 using SSL with {option} is insecure."
 
