@@ -284,6 +284,8 @@ class SigningConnection:
 
     def _corrects_clock(self, cause: Cause, text: str, date: str | None) -> bool:
         """Whether a refusal comes of this machine's clock; then the host's is what its requests are signed by."""
+        if cause is Cause.THROTTLED:
+            return False
         if not (self.use_ssl or _is_loopback(self.hostname)):
             return False  # whoever sits between could choose the time that is signed
         told = skewed_server_time(text) if cause is Cause.SKEWED else None

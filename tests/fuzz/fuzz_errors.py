@@ -19,7 +19,7 @@ with instrumented():
     from opensearch_sigv4 import SigV4Signer, responses
     from opensearch_sigv4._advice import note_for
     from opensearch_sigv4._difference import first_difference, server_canonical_request, server_string_to_sign
-    from opensearch_sigv4._signing import without_token
+    from opensearch_sigv4.core._secrets import without_token
 
 TOKEN = "AQoDYXdzEPT//////////wEXAMPLE+token=="
 QUOTED = "AQoDYXdzEPT%2F%2F%2F%2F%2F%2F%2F%2F%2F%2FwEXAMPLE%2Btoken%3D%3D"
