@@ -892,7 +892,7 @@ def test_what_was_certainly_not_sent(server):
 
     async def failure(connection):
         with pytest.raises(opensearchpy.ConnectionTimeout) as caught:
-            await connection.perform_request("POST", "/_bulk", body=b"{}", timeout=0.2)
+            await connection.perform_request("POST", "/_bulk", body=b"{}", timeout=0.5)
         return meaning_of(caught.value)
 
     async def main():

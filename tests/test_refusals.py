@@ -6,6 +6,7 @@ import logging
 import re
 import socket
 import time
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
@@ -15,11 +16,18 @@ from botocore.credentials import Credentials
 from botocore.session import Session
 from hypothesis import given
 from hypothesis import strategies as st
-from opensearchpy import AuthorizationException, TransportError
+from opensearchpy import AsyncOpenSearch, AuthorizationException, OpenSearch, TransportError
 
 import transports
 from loops import run
-from opensearch_sigv4 import AsyncSigV4HttpConnection, SigV4HttpConnection, _signing, connect, connect_async
+from opensearch_sigv4 import (
+    AsyncSigV4HttpConnection,
+    SigV4HttpConnection,
+    SigV4Signer,
+    _signing,
+    connect,
+    connect_async,
+)
 from opensearch_sigv4.credentials import identity_of, source_of
 from opensearch_sigv4.responses import (
     Cause,
@@ -150,7 +158,7 @@ def test_the_time_of_a_host_that_is_reached_by_plain_http_is_not_believed(server
     with pytest.raises(AuthorizationException) as caught:
         connection.perform_request("GET", "/")
     assert len(server.received) == 1
-    assert "Over plain http" in note_of(caught.value)
+    assert "over TLS" in note_of(caught.value)
     connection.hostname = "127.0.0.1"
     with pytest.raises(AuthorizationException):
         connection.perform_request("GET", "/")
@@ -390,6 +398,7 @@ def test_a_403_that_says_throttled_is_what_it_is(client_of):
         ("PUT", "/logs/_doc/1", False),
         ("DELETE", "/logs", False),
         ("GET", "/_search/scroll", False),
+        ("POST", "/logs/_update/_search", False),  # of a document with that id
     ],
 )
 def test_a_kept_alive_connection_that_the_server_closes(
@@ -592,6 +601,96 @@ def test_a_connection_that_does_not_sign_is_told_so(client_of, local_domain, com
     with pytest.raises(AuthorizationException) as caught:
         perform()
     assert "It was not signed" in note_of(caught.value)
+
+
+@pytest.mark.parametrize("status", [403, 429, 503])
+@pytest.mark.parametrize("body", [b'"Too Many Requests"', b"[]", b"null", b"3", b"[" * 100_000])
+def test_an_answer_that_is_json_and_no_object_is_opensearch_pys_error_all_the_same(client_of, server, status, body):
+    server.answer = (status, {}, body)
+    error = failure_of(client_of(Nowhere(server.url), max_retries=0))
+    assert error.status_code == status
+
+
+def test_ignoring_a_status_is_ignoring_the_one_that_is_raised(client_of, local_domain):
+    local_domain.faults = lambda request: Fault.throttled(403)
+    client = client_of(local_domain, max_retries=0)
+    with pytest.raises(TransportError):
+        client.transport.perform_request("GET", "/", params={"ignore": 403})
+    client.transport.perform_request("GET", "/", params={"ignore": 429})
+
+
+@pytest.mark.parametrize("escape", [str, lambda text: text.replace("=", "\\u003d").replace("/", "\\/")])
+def test_whatever_secret_an_answer_quotes_is_hidden(client_of, server, caplog, escape):
+    caplog.set_level(logging.DEBUG, "opensearch")
+
+    def answer(handler):
+        quoted = handler.headers["authorization"] + " " + str(handler.headers.get("x-amz-security-token"))
+        text = f"Authorization header requires, Authorization={escape(quoted)}"
+        return 403, {}, b'{"message":"' + text.encode() + b'"}'
+
+    server.answer = answer
+    client = client_of(Nowhere(server.url), credentials=Credentials(*KEYS, "TOKEN/EXAMPLE+1=="), max_retries=0)
+    errors = [failure_of(client)]
+    for headers in (
+        {"authorization": "Basic aHVudGVyMg=="},
+        {"authorization": "Basic aHVudGVyMg==", "X-Amz-Security-Token": "TOKEN/EXAMPLE+1=="},
+    ):
+        with pytest.raises(TransportError) as caught:
+            client.transport.perform_request("GET", "/", headers=headers)
+        errors.append(caught.value)
+    texts = [text for error in errors for text in (str(error), repr(error), str(error.info))] + [caplog.text]
+    signature = re.compile(r"Signature(=|.u003d)[0-9a-f]{64}|aHVudGVyMg|EXAMPLE\+1")
+    assert not any(signature.search(text) for text in texts)
+
+
+def test_a_renewal_that_raises_shows_no_secret_and_says_why_it_was_asked(client_of):
+    def credentials():
+        fresh = "-".join(["SECRET", "LOCAL"])
+        if calls:
+            raise RuntimeError("the vault is away")
+        calls.append(fresh)
+        return Credentials(*FIRST)
+
+    calls = []
+    with LocalDomain() as domain:
+        accept_second_only(domain)
+        with pytest.raises(RuntimeError, match="vault is away") as caught:
+            client_of(domain, credentials=credentials).cat.indices()
+    shown = "".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())
+    frames = shown[shown.index("perform_request") :]  # without this test's own
+    assert "SECRET-LOCAL" not in frames.replace(repr(calls), "")
+    assert "wEXAMPLE1" not in frames
+    assert "asked again" in note_of(caught.value)
+
+
+def test_a_subclass_with_slots_signs_by_the_hosts_clock(client_of):
+    class Signer(SigV4Signer):
+        __slots__ = ("__private", "team")
+
+        def __init__(self, *args):
+            super().__init__(*args)
+            self.team, self.__private = "search", 1
+
+        def sign(self, *args, **kwargs):
+            assert (self.team, self.__private) == ("search", 1)
+            return super().sign(*args, **kwargs)
+
+    with LocalDomain(clock=lambda: time.time() + HOUR) as domain:
+        signer = Signer(domain.credentials, domain.region)
+        kinds = {"urllib3": (OpenSearch, SigV4HttpConnection), "aiohttp": (AsyncOpenSearch, AsyncSigV4HttpConnection)}
+        client_class, connection_class = kinds[client_of.name]
+        client = client_class(domain.url, http_auth=signer, connection_class=connection_class, max_retries=0)
+
+        async def main():
+            async with client:
+                await client.cat.indices()
+
+        if client_of.name == "aiohttp":
+            run(main())
+        else:
+            with closing(client):
+                client.cat.indices()
+        assert (domain.refused, domain.verified) == (1, 1)
 
 
 # --- what an answer means ------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from opensearch_sigv4 import (
     connect,
     connect_async,
 )
-from opensearch_sigv4.core._secrets import RequestHeaders, clear_frames, without_token
+from opensearch_sigv4.core._secrets import RequestHeaders, clear_frames, without_secrets
 from opensearch_sigv4.testing import LocalDomain
 from oracles import ACCESS_KEY, REGION, SECRET_KEY, TOKEN
 from transports import TRANSPORTS, all_transports
@@ -418,8 +418,8 @@ def test_the_headers_of_requests():
 @pytest.mark.parametrize("quoted", [TOKEN, TOKEN.replace("/", "\\/")])
 def test_a_token_in_an_answer(quoted):
     headers = RequestHeaders({"X-Amz-Security-Token": TOKEN})
-    assert (without_token(f'{{"message": "{quoted}:"}}', headers) == '{"message": "REDACTED:"}') is True
-    assert without_token("REDACTED", RequestHeaders()) == "REDACTED"
+    assert (without_secrets(f'{{"message": "{quoted}:"}}', headers) == '{"message": "REDACTED:"}') is True
+    assert without_secrets("REDACTED", RequestHeaders()) == "REDACTED"
 
 
 # --- frames --------------------------------------------------------------------------------------------------

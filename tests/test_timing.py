@@ -136,17 +136,20 @@ def test_the_helpers_tell_of_their_serialisation_without_the_documents_time(clie
     assert 0 < spent_ns < 0.2e9  # the documents slept for as long
 
 
-def test_what_a_hook_raises_reaches_the_caller(client_of, local_domain):
-    def hook(*_):
-        raise ZeroDivisionError
+@pytest.mark.parametrize("at", ["sign", "wait", "read"])
+def test_what_a_hook_raises_reaches_the_caller_once(client_of, local_domain, at):
+    def hook(stage, *_):
+        if stage == at:
+            raise ZeroDivisionError
 
-    client = client_of(local_domain)
+    client = client_of(local_domain, max_retries=3)
     timing.add_hook(hook)
     try:
         with pytest.raises(ZeroDivisionError):
             client.cat.indices()
     finally:
         timing.remove_hook(hook)
+    assert local_domain.verified == (at != "sign")
     client.cat.indices()
 
 

@@ -24,13 +24,14 @@ E = TypeVar("E", bound=TransportError)
 
 #: Of a request that was to be signed by somebody else, or by nobody.
 NOT_SIGNED: Final = (
-    "It was not signed: this connection has no region=, service=, credentials= or signer, and its host is not one that "
+    "It was not signed: this connection has no region=, service=, credentials= or signer, and its host is not one "
+    "that "
     "AWS names; or the call brought an Authorization of its own."
 )
 SEE_DOCTOR: Final = " `opensearch-sigv4 doctor` looks at what can be seen from here."
 _NOTABLE_SKEW_S: Final = 60
 _NO_TLS_REASONS: Final = frozenset(["HTTP_REQUEST", "WRONG_VERSION_NUMBER"])
-_REFRESHED: Final = "They were asked for again, and there are no others. "
+_REFRESHED: Final = "There are no others, or none were asked for within 10 s of the last time. "
 
 
 def advised(error: E, url: str) -> E:
@@ -142,7 +143,8 @@ def _advice(
             return _clock_advice(answer) + (
                 " It was signed once more by the service's time, in vain: is something delaying requests on their way?"
                 if Cause.SKEWED in tried
-                else " Over plain http the service's time is not believed: set this machine's clock (NTP)."
+                else " Set this machine's clock (NTP): the service's time is believed where the answer tells it, over "
+                "TLS or from this machine itself."
             )
         case Cause.EXPIRED:
             return (
@@ -251,7 +253,8 @@ def _unexplained_advice(
         clock = f"{_clock_advice(answer)} "
     if is_serverless:
         return (
-            f"{clock}Serverless tells no reason. In the order of likelihood: the collection's data access policy does "
+            f"{clock}Serverless tells no reason. In the order of likelihood: the collection's data access policy "
+            f"does "
             "not name this identity (for an assumed role, the role's ARN); its network policy does not let this "
             "machine in; the IAM policy lacks aoss:APIAccessAll; region= is not the collection's; the credentials "
             f"are wrong or have expired.{SEE_DOCTOR}"

@@ -16,7 +16,7 @@ from ipaddress import ip_address
 from typing import Any, Final, NoReturn
 from urllib.parse import quote, urlencode
 
-from opensearchpy.exceptions import TransportError
+from opensearchpy.exceptions import HTTP_EXCEPTIONS, TransportError
 from urllib3 import make_headers
 
 from . import _advice, compression, core, timing
@@ -69,12 +69,14 @@ class SigningConnection:
     http_compress: bool
     url_prefix: str
     use_ssl: bool
-    _raise_error: Callable[..., None]
 
     #: How a callable `http_auth` is called, in words and in deed.
     _called_with: str
     _call: Callable[[AuthCallable, str, str, Any, dict[str, Any]], Any]
     _source_of: Callable[[Any], CredentialSource]
+
+    #: Whether the HTTP client compares the certificate's names itself, whatever an SSLContext says.
+    _matches_names = True
 
     #: Whether the HTTP client encodes a header's str as latin-1, and takes bytes; else it encodes it as UTF-8.
     _sends_latin_1 = True
@@ -160,6 +162,8 @@ class SigningConnection:
         context = options.get("ssl_context")
         if context is not None and context.verify_mode == ssl.CERT_NONE:
             passed = "an ssl_context that verifies nothing"
+        elif context is not None and not context.check_hostname and not self._matches_names:
+            passed = "an ssl_context that verifies no name"
         elif options.get("ssl_assert_hostname") is False and options.get("verify_certs", True):
             passed = "ssl_assert_hostname=False"
         else:
@@ -282,6 +286,18 @@ class SigningConnection:
             return Cause.EXPIRED
         return None
 
+    @staticmethod
+    def _status_of(status: int, text: str) -> int:
+        """The status of an answer: 429 of a 403 that says so, for `retry_on_status` and the helpers to see."""
+        return 429 if status in REFUSED_STATUSES and cause_of(status, text) is Cause.THROTTLED else status
+
+    def _raise_error(self, status_code: int, raw_data: Any, content_type: str | None = None) -> None:
+        """The parent's, which takes JSON for an object whatever it is."""
+        try:
+            super()._raise_error(status_code, raw_data, content_type)  # type: ignore[misc]
+        except (AttributeError, RecursionError):
+            raise HTTP_EXCEPTIONS.get(status_code, TransportError)(status_code, raw_data, None) from None
+
     def _corrects_clock(self, cause: Cause, text: str, date: str | None) -> bool:
         """Whether a refusal comes of this machine's clock; then the host's is what its requests are signed by."""
         if cause is Cause.THROTTLED:
@@ -332,13 +348,12 @@ class SigningConnection:
     ) -> NoReturn:
         """Raise opensearch-py's exception for an answer, with a note that tells what may be done about it.
 
-        A 403 that says that the request was throttled has the status of what it is, 429, so that `retry_on_status`
-        and the helpers see it.
+        Args:
+            status: what `_status_of` made of the answer's.
         """
         cause = cause_of(status, text, answer.get("x-amzn-errortype") or "")
-        raised_status = 429 if cause is Cause.THROTTLED and status in REFUSED_STATUSES else status
         try:
-            self._raise_error(raised_status, text, answer.get("content-type"))
+            self._raise_error(status, text, answer.get("content-type"))
         except TransportError as error:
             note = _advice.note_for(cause, status, text, answer, method, url, headers, self.signer, tried)
             if note:
@@ -361,6 +376,20 @@ def identity_in(headers: Mapping[str, Any]) -> Identity:
     """Access key and session token of a request that was signed."""
     credential = str(headers.get(spec.AUTHORIZATION)).partition("Credential=")[2]
     return credential.partition("/")[0], headers.get(spec.SECURITY_TOKEN)
+
+
+class _AskedAgain:
+    """`with asked_again:` has what is raised within say why it was asked."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        note = "opensearch-sigv4: asked again, as the service refused the credentials at hand (expired or unknown)"
+        if isinstance(error, Exception) and note not in getattr(error, "__notes__", ()):
+            error.add_note(note)
+
+
+asked_again = _AskedAgain()
 
 
 def _is_loopback(hostname: str) -> bool:

@@ -32,6 +32,7 @@ from ._signing import (
     AuthCallable,
     SigningConnection,
     add_signed,
+    asked_again,
     frozen,
     identity_in,
     size_of,
@@ -39,7 +40,7 @@ from ._signing import (
 )
 from ._threads import in_worker
 from .async_credentials import loop_source_of
-from .core._secrets import clear_frames, cleared_frames, without_token
+from .core._secrets import clear_frames, cleared_frames, without_secrets
 from .credentials import Snapshot
 from .responses import REFUSED_STATUSES, Cause, is_safe
 
@@ -51,6 +52,7 @@ _COMPRESS_IN_THREAD_MIN_BYTES: Final = 64 << 10
 _WITH_WHICH_NO_BODY_IS_HASHED: Final = frozenset(["authorization", "x-amz-content-sha256"])
 _MAX_LINE_BYTES: Final = 65536  # of an answer's head, as in http.client; aiohttp's own limit is 8190
 _NO_HEADERS: Final = CIMultiDictProxy(CIMultiDict[str]())
+_CONNECT_SHARE: Final = 0.95  # of the time for a request: on a busy loop both must not seem to end together
 _SHORTEST_TIMEOUT_S: Final = 0.001  # none is left, and 0 would mean no timeout at all
 
 
@@ -92,6 +94,7 @@ class AsyncSigV4HttpConnection(SigningConnection, AsyncHttpConnection):
     _called_with = "method=, url=, body=, headers="
     _source_of = staticmethod(loop_source_of)
     _sends_latin_1 = False
+    _matches_names = False
     _slots: asyncio.Semaphore
     _closed: asyncio.Future[None]
 
@@ -185,7 +188,8 @@ class AsyncSigV4HttpConnection(SigningConnection, AsyncHttpConnection):
     ) -> Any:
         """Sign and send one request; arguments, result, log records and exceptions are the parent's.
 
-        `timeout` counts from here, but for the time that this request's credentials take.
+        `timeout` counts from here, but for the time that this request's credentials take; what is sent once more, after
+        a refusal that could be mended, has all of it again.
 
         Raises:
             TypeError: a body that is neither None, str nor bytes-like.
@@ -203,7 +207,10 @@ class AsyncSigV4HttpConnection(SigningConnection, AsyncHttpConnection):
             full_url = self.host + self._target(url, params)
         else:
             core.refuse_dot_segments(url_path.partition("?")[0])
-            full_url = f"{self.host}{url_path}" + (f"?{urlencode(params)}" if params else "")
+            target = url_path + (f"?{urlencode(params)}" if params else "")
+            if not (target.isascii() and target.isprintable()) or " " in target:
+                target = self._target(url, params)  # what could end a line is escaped, or refused
+            full_url = self.host + target
         if self.session is None or self.loop is not loop:
             await self._open(loop)
         session: Any = self.session
@@ -272,12 +279,12 @@ class AsyncSigV4HttpConnection(SigningConnection, AsyncHttpConnection):
                     raise advised(OpenSearchConnectionError("N/A", str(e), e), full_url) from e
                 finally:
                     self.metrics.request_end()
+                if watch is not None:
+                    watch.tell()
                 if not signs or response.status not in REFUSED_STATUSES:
                     break
                 remedy = self._remedy(response.status, raw_data, response.headers, tried)
-                if remedy is None or (
-                    remedy is Cause.EXPIRED and not await self._source.refetch(identity_in(request_headers))
-                ):
+                if remedy is None or (remedy is Cause.EXPIRED and not await self._are_renewed(request_headers)):
                     break
                 request_headers = self._request_headers(headers)
                 if compressor is not None:
@@ -287,10 +294,11 @@ class AsyncSigV4HttpConnection(SigningConnection, AsyncHttpConnection):
 
         status = response.status
         if status >= 400:
-            raw_data = without_token(raw_data, request_headers)
+            raw_data = without_secrets(raw_data, request_headers)
+            status = self._status_of(status, raw_data)
         self._raise_warnings(response.headers.getall("warning", ()))
         if not 200 <= status < 300 and status not in ignore:
-            self.log_request_fail(method, full_url, url_path, orig_body, duration, status, raw_data)
+            self.log_request_fail(method, full_url, url_path, orig_body, duration, response.status, raw_data)
             if status in compression.REPEATED_STATUSES:
                 self._keep(orig_body, compressor, body, payload_hash, task)
             location = response.headers.get("location")
@@ -299,6 +307,11 @@ class AsyncSigV4HttpConnection(SigningConnection, AsyncHttpConnection):
             self._refuse(status, raw_data, response.headers, method, full_url, request_headers, tried)
         self.log_request_success(method, full_url, url_path, orig_body, status, raw_data, duration)
         return status, response.headers, raw_data
+
+    async def _are_renewed(self, headers: Mapping[str, Any]) -> bool:
+        """Whether there are other credentials than those that signed these headers."""
+        with cleared_frames, asked_again:
+            return await self._source.refetch(identity_in(headers))
 
     async def _exchange(
         self,
@@ -328,10 +341,10 @@ class AsyncSigV4HttpConnection(SigningConnection, AsyncHttpConnection):
                     **options,
                 ) as response:
                     if watch is not None:
-                        watch.end("wait")
+                        watch.note("wait")
                     text = await response.text()
                     if watch is not None:
-                        watch.end("read")
+                        watch.note("read")
                     return response, text
             except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
                 # The server closed it when it had been idle, in the moment in which this request was sent.
@@ -429,7 +442,7 @@ def _timeout(total_s: float | None) -> aiohttp.ClientTimeout:
     if not total_s:
         return aiohttp.ClientTimeout(total=None)
     # aiohttp would round those over its threshold, so that both ended together.
-    return aiohttp.ClientTimeout(total=total_s, connect=total_s * 0.99, ceil_threshold=sys.maxsize)
+    return aiohttp.ClientTimeout(total=total_s, connect=total_s * _CONNECT_SHARE, ceil_threshold=sys.maxsize)
 
 
 class _LargePayload(aiohttp.payload.BytesPayload):

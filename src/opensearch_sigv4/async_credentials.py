@@ -116,7 +116,13 @@ class LoopSource(CredentialSource):
             renewing = self._renewing[refused] = asyncio.create_task(self._renew(refused))
             renewing.add_done_callback(lambda _: self._renewing.pop(refused, None))
         await asyncio.wait([renewing])  # and not the future itself: others wait for it, too
-        return not renewing.cancelled() and renewing.result()
+        if renewing.cancelled():
+            return False
+        error = renewing.exception()
+        clear_frames(error)
+        if isinstance(error, Exception) and (own := _copy_of(error)) is not None:
+            raise own from error
+        return renewing.result()
 
     async def _renew(self, refused: Identity) -> bool:
         snapshot = await self.fetch()

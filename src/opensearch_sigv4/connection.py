@@ -22,13 +22,15 @@ from ._signing import (
     AuthCallable,
     SigningConnection,
     add_signed,
+    asked_again,
     frozen,
     identity_in,
     warn_of_sniffing,
 )
-from .core._secrets import clear_frames, without_token
+from .core._secrets import clear_frames, cleared_frames, without_secrets
 from .credentials import source_of
 from .responses import REFUSED_STATUSES, Cause, cause_of, is_safe
+from .signer import SigV4Signer
 
 _NO_RETRIES: Final = Retry(False)
 _PARENT_INIT: Final = inspect.signature(Urllib3HttpConnection.__init__)
@@ -190,26 +192,36 @@ class SigV4HttpConnection(SigningConnection, Urllib3HttpConnection):
                 raise advised(OpenSearchConnectionError("N/A", str(e), e), full_url) from e
             finally:
                 self.metrics.request_end()
+            if watch is not None:
+                watch.tell()
             if signer is None or response.status not in REFUSED_STATUSES:
                 break
             remedy = self._remedy(response.status, raw_data, response.headers, tried)
-            if remedy is None or (remedy is Cause.EXPIRED and not signer.source.renew(identity_in(request_headers))):
+            if remedy is None or (remedy is Cause.EXPIRED and not self._are_renewed(signer, request_headers)):
                 break
             request_headers = self._request_headers(headers)
             if compressor is not None:
                 request_headers["content-encoding"] = "gzip"
 
-        if response.status >= 400:
-            raw_data = without_token(raw_data, request_headers)
+        status = response.status
+        if status >= 400:
+            raw_data = without_secrets(raw_data, request_headers)
+            status = self._status_of(status, raw_data)
         self._raise_warnings(response.headers.get_all("warning", ()))
-        if not 200 <= response.status < 300 and response.status not in ignore:
+        if not 200 <= status < 300 and status not in ignore:
             self.log_request_fail(method, full_url, target, orig_body, duration, response.status, raw_data)
             if response.status in compression.REPEATED_STATUSES:
                 self._keep(orig_body, compressor, body, payload_hash)
             answer_headers = self.get_response_headers(response)
-            self._refuse(response.status, raw_data, answer_headers, method, full_url, request_headers, tried)
+            self._refuse(status, raw_data, answer_headers, method, full_url, request_headers, tried)
         self.log_request_success(method, full_url, target, orig_body, response.status, raw_data, duration)
-        return response.status, response.headers, raw_data
+        return status, response.headers, raw_data
+
+    @staticmethod
+    def _are_renewed(signer: SigV4Signer, headers: Mapping[str, Any]) -> bool:
+        """Whether there are other credentials than those that signed these headers."""
+        with cleared_frames, asked_again:
+            return signer.source.renew(identity_in(headers))  # type: ignore[no-any-return]
 
     def _exchange(
         self,
@@ -233,9 +245,9 @@ class SigV4HttpConnection(SigningConnection, Urllib3HttpConnection):
                 raise
             response = self.pool.urlopen(method, target, body, retries=_NO_RETRIES, headers=headers, **kw)
         if watch is not None:
-            watch.end("wait")
+            watch.note("wait")
             _ = response.data  # which is read here
-            watch.end("read")
+            watch.note("read")
         return response
 
     def _raise_error(self, status_code: int, raw_data: Any, content_type: str | None = None) -> None:

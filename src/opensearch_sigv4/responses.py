@@ -242,12 +242,14 @@ def is_safe(method: str, path: str) -> bool:
     >>> is_safe("POST", "/logs/_search"), is_safe("POST", "/logs/_doc"), is_safe("GET", "/_search/scroll")
     (True, False, False)
     """
-    last = path.rstrip("/").rpartition("/")[2]
-    return (
-        last != "scroll"
-        and "/scroll/" not in path
-        and (method in ("GET", "HEAD", "OPTIONS") or (method == "POST" and last in _READING_APIS))
-    )
+    segments = [segment for segment in path.split("/") if segment]
+    if "scroll" in segments:
+        return False
+    if method == "POST":
+        # Alone, or of an index; further on such a name may be a document's id.
+        is_of_index = len(segments) == 2 and not segments[0].startswith("_")
+        return bool(segments) and segments[-1] in _READING_APIS and (len(segments) == 1 or is_of_index)
+    return method in ("GET", "HEAD", "OPTIONS")
 
 
 def size_limit(error: TransportError) -> int | None:

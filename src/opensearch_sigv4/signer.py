@@ -129,7 +129,7 @@ class SigV4Signer(core.RequestSigner):
         self, source: CredentialSource, region: str | None, clock: Callable[[], float] = time.time
     ) -> SigV4Signer:
         fields = region, self.service, self.further_headers, self.unsigned_payload
-        return _remade(type(self), vars(self), source, clock, *fields)
+        return _remade(type(self), _attributes(self), source, clock, *fields)
 
     def __repr__(self) -> str:
         return f"SigV4Signer(region={self.region!r}, service={self.service!r})"
@@ -142,7 +142,21 @@ class SigV4Signer(core.RequestSigner):
 
     def __reduce__(self) -> Any:
         fields = self.source, self.region, self.service, self.further_headers, self.unsigned_payload
-        return _restored, (type(self), vars(self), *fields)
+        return _restored, (type(self), _attributes(self), *fields)
+
+
+def _attributes(signer: SigV4Signer) -> dict[str, Any]:
+    """What a subclass keeps, in slots, too."""
+    kind = type(signer)
+    slots = {name for base in kind.__mro__[: kind.__mro__.index(SigV4Signer)] for name in _slots_of(base)}
+    return {**vars(signer), **{name: getattr(signer, name) for name in slots if hasattr(signer, name)}}
+
+
+def _slots_of(kind: type) -> Iterable[str]:
+    slots = vars(kind).get("__slots__", ())
+    names = (slots,) if isinstance(slots, str) else tuple(slots)
+    private = f"_{kind.__name__.lstrip('_')}"
+    return [private + name if name.startswith("__") and not name.endswith("__") else name for name in names]
 
 
 def _restored(
@@ -160,7 +174,8 @@ def _remade(
 ) -> SigV4Signer:
     signer = kind.__new__(kind)
     core.RequestSigner.__init__(signer, source, clock, *fields)
-    vars(signer).update(attributes)
+    for name, value in attributes.items():
+        object.__setattr__(signer, name, value)
     return signer
 
 

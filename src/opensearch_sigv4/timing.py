@@ -25,7 +25,8 @@ def add_hook(hook: Hook) -> None:
 
     It is called in the thread, task and context of the request, so that a span that is current there becomes the
     parent. A request that is signed and sent again has its stages again. As long as there is a hook, bodies are hashed
-    apart from being signed, and answers read apart from being waited for, which costs some microseconds more.
+    apart from being signed, and answers read apart from being waited for, which costs some microseconds more. A request
+    that fails without an answer has neither `wait` nor `read`.
 
     Args:
         hook: gets one of `STAGES`, and when it began and ended in nanoseconds of Unix time. What it raises reaches
@@ -64,10 +65,11 @@ def remove_hook(hook: Hook) -> None:
 class Watch:
     """Times stages that come one after the other."""
 
-    __slots__ = ("_start_ns",)
+    __slots__ = ("_noted", "_start_ns")
 
     def __init__(self) -> None:
         self._start_ns = time_ns()
+        self._noted: list[tuple[str, int, int]] = []
 
     def start(self) -> None:
         """Begin a stage, whatever was before it."""
@@ -78,6 +80,18 @@ class Watch:
         end_ns = time_ns()
         tell(stage, self._start_ns, end_ns)
         self._start_ns = time_ns()
+
+    def note(self, stage: str) -> None:
+        """End a stage where what a hook raises would be taken for a failure of the request; `tell` tells of it."""
+        end_ns = time_ns()
+        self._noted.append((stage, self._start_ns, end_ns))
+        self._start_ns = end_ns
+
+    def tell(self) -> None:
+        """Tell the hooks of what was noted."""
+        noted, self._noted = self._noted, []
+        for stage in noted:
+            tell(*stage)
 
 
 def watch() -> Watch | None:

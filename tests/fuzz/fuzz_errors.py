@@ -19,7 +19,7 @@ with instrumented():
     from opensearch_sigv4 import SigV4Signer, responses
     from opensearch_sigv4._advice import note_for
     from opensearch_sigv4._difference import first_difference, server_canonical_request, server_string_to_sign
-    from opensearch_sigv4.core._secrets import without_token
+    from opensearch_sigv4.core._secrets import without_secrets
 
 TOKEN = "AQoDYXdzEPT//////////wEXAMPLE+token=="
 QUOTED = "AQoDYXdzEPT%2F%2F%2F%2F%2F%2F%2F%2F%2F%2FwEXAMPLE%2Btoken%3D%3D"
@@ -67,7 +67,7 @@ def check(data):
             assert len(note) < MAX_NOTE_CHARACTERS, note
             assert not shows_token(note), "a note shows the token"
             note.encode()
-    assert TOKEN not in without_token(text, headers)
+    assert TOKEN not in without_secrets(text, headers)
 
 
 def filled(text, signed):

@@ -106,6 +106,8 @@ class _NothingTried(click.ClickException):
 def _errors_in_one_line(raised: type[click.ClickException] = click.ClickException) -> Iterator[None]:
     try:
         yield
+    except BrokenPipeError:
+        raise  # whoever read the output has seen enough: click ends quietly
     except InputError as error:
         raise _NothingTried(str(error)) from error
     except (ImportError, ValueError) as error:

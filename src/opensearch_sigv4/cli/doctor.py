@@ -13,7 +13,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from email.utils import parsedate_to_datetime
 from importlib.metadata import version
 from ipaddress import ip_address
 from typing import Any, Final, Literal
@@ -33,8 +32,9 @@ from .._advice import SEE_DOCTOR
 from .._difference import printable, server_canonical_request
 from ..core import spec
 from ..credentials import source_of
-from ..responses import Meaning, meaning_of
+from ..responses import Meaning, meaning_of, server_time
 from ._signed import Redactor, Target, tls_context
+from .request import as_signed
 
 Status = Literal["ok", "warning", "failure", "skipped"]
 _STYLES: Final = {"ok": "green", "warning": "yellow", "failure": "bold red", "skipped": "dim"}
@@ -230,10 +230,15 @@ class Examination:
     def _connection(self) -> Check:
         at = f"{self._hostname} port {self._port}"
         try:
+            context = tls_context(self._options.ca_certs, insecure=self._options.insecure)
+        except OSError as error:  # an ssl.SSLError is one
+            told = getattr(error, "reason", None) or error.strerror or error
+            remedy = "Pass a file of CAs in PEM as --ca-bundle, or set SSL_CERT_FILE to one."
+            return Check("connection", "failure", f"the CAs to trust cannot be read: {told}", remedy)
+        try:
             with socket.create_connection((self._hostname, self._port), self._options.timeout) as sock:
                 if not self._is_https:
                     return self._plain(at)
-                context = tls_context(self._options.ca_certs, insecure=self._options.insecure)
                 with context.wrap_socket(sock, server_hostname=self._target.tls_name) as tls:
                     protocol, certificate = tls.version(), tls.getpeercert()
         except ssl.SSLCertVerificationError as error:
@@ -286,14 +291,17 @@ class Examination:
             asked_at = time.time()
             try:  # unsigned, and refused: the refusal has a Date, too
                 answer = pool.urlopen(
-                    "GET", f"{self._prefix}/", headers=self._target.headers, retries=False, redirect=False
+                    "GET",
+                    f"{self._prefix}/",
+                    headers={name: as_signed(value) for name, value in self._target.headers.items()},
+                    retries=False,
+                    redirect=False,
                 )
             except HTTPError as error:
                 return Check("clock", "failure", _told(error), "What listens there does not answer HTTP.")
             answered_at = time.time()
-        try:
-            date = parsedate_to_datetime(answer.headers["date"]).timestamp()
-        except (KeyError, TypeError, ValueError):
+        date = server_time(answer.headers.get("date"))
+        if date is None:
             remedy = "What answers does not say what time it is there: it may be no domain."
             return Check("clock", "warning", "the answer has no Date", remedy)
         ahead_s = round((asked_at + answered_at) / 2 - date)

@@ -43,6 +43,8 @@ class Options:
 def run(target: Target, method: str, body: bytes | None, options: Options) -> int:
     """Send it, write the answer, and return the exit status."""
     method = method.upper()
+    if options.output not in (None, "-"):
+        open(options.output, "ab").close()  # before the request is sent, whose answer would be lost
     headers = _headers(target, method, body, options.compressed)
     explanation = None
     if "authorization" not in headers:
@@ -68,7 +70,7 @@ def run(target: Target, method: str, body: bytes | None, options: Options) -> in
             method,
             target.path,
             body,
-            headers=_LEFT_OUT | {name: _as_signed(value) for name, value in headers.items()},
+            headers=_LEFT_OUT | {name: as_signed(value) for name, value in headers.items()},
             retries=False,
             redirect=False,
             decode_content=options.compressed,
@@ -111,7 +113,7 @@ def _headers(target: Target, method: str, body: bytes | None, compressed: bool) 
     return {name: value for name, value in headers.items() if name == "host" or name not in target.omitted}
 
 
-def _as_signed(value: str) -> Any:
+def as_signed(value: str) -> Any:
     """A header's value in UTF-8, as it is signed; http.client would send latin-1."""
     return value if value.isascii() else value.encode()
 

@@ -1,6 +1,7 @@
 """What keeps secret keys, session tokens and signatures out of what is printed: tracebacks with locals, and answers."""
 
 import gc
+import re
 import sys
 from contextlib import suppress
 from types import FrameType, TracebackType
@@ -25,16 +26,36 @@ class RequestHeaders(dict[str, Any]):
         return repr({name: REDACTED if name.lower() in _SECRET_HEADERS else value for name, value in self.items()})
 
 
-def without_token(text: str, headers: RequestHeaders) -> str:
-    """What a server said, without the session token that `headers` sent it.
+def without_secrets(text: str, headers: RequestHeaders) -> str:
+    """What a server said, without what is secret in the headers that it was sent, as it is or escaped for JSON.
 
-    A 403 quotes the canonical request that should have been signed, session token included; and what it says becomes
-    the text of an exception, and of a log record.
+    A 403 quotes the canonical request that should have been signed, session token included, or the Authorization that
+    it could not read; and what it says becomes the text of an exception, and of a log record.
     """
-    token = headers.get(spec.SECURITY_TOKEN)
-    if not token:
+    if not text:
         return text
-    return text.replace(token, REDACTED).replace(token.replace("/", "\\/"), REDACTED)  # as some write JSON
+    for name, value in headers.items():
+        if name.lower() in _SECRET_HEADERS:
+            secret = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+            # Of an Authorization what proves something: the signature, or all that follows the scheme.
+            secret = (
+                secret.rpartition("Signature=")[2] if "Signature=" in secret else secret.partition(" ")[2] or secret
+            )
+            beginning = _PLAIN_BEGINNING.match(secret)
+            if secret and (beginning is None or beginning[0] in text):
+                text = re.sub("".join(map(_escaped, secret)), REDACTED, text)
+    return text
+
+
+# What no JSON writer escapes: without it the secret is not there in any form.
+_PLAIN_BEGINNING = re.compile(r"[A-Za-z0-9]{4,}")
+
+
+def _escaped(character: str) -> str:
+    """A pattern for a character in all the forms that JSON has for it."""
+    if character.isalnum() and character.isascii():
+        return character
+    return rf"(?:\\*{re.escape(character)}|\\+u(?i:{ord(character):04x}))"
 
 
 def clear_frames(error: BaseException | None) -> None:

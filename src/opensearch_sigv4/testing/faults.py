@@ -219,6 +219,8 @@ class Fault:
 
         A collection tells neither.
         """
+        if by not in _FORBIDDEN:
+            raise ValueError(f"by must be 'policy' or 'roles', not {by!r}")
         return cls(status=403, content=_FORBIDDEN[by], executed=False)
 
     @classmethod
