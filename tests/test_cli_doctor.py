@@ -217,6 +217,31 @@ def test_the_clock(examine, server, ahead_s, expected):
         assert "clock" in checks["clock"]["remedy"]
 
 
+@pytest.mark.parametrize("date", ["yesterday", "Mon, 01 Jan 2024 00:00:00 +99999999999999999999"])
+def test_a_date_that_is_none(examine, server, date):
+    server.answer = (200, {}, b"{}")
+    server.RequestHandlerClass = type("Dated", (server.RequestHandlerClass,), {"date_time_string": lambda *_: date})
+    assert statuses(examine(server.url)) == {"clock": "warning"}
+
+
+def test_a_header_that_is_no_latin_1(examine, domain):
+    assert statuses(examine(domain.url, "-H", "x-amz-meta: \u20ac")) == {}
+    assert domain.verified == 2
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_file_of_cas_that_is_none(examine, domain, tmp_path, is_there):
+    file = tmp_path / "ca.pem"
+    file.write_text("no certificate")
+    url = domain.url.replace("http:", "https:")
+    if is_there:
+        check = examine(url, "--ca-bundle", str(file))["connection"]
+    else:
+        check = examine(url, keys={**KEYS, "SSL_CERT_FILE": str(tmp_path / "missing.pem")})["connection"]
+    assert "CAs" in check["detail"]
+    assert "--ca-bundle" in check["remedy"]
+
+
 # --- the signed request ------------------------------------------------------------------------------------
 
 

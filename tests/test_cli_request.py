@@ -147,6 +147,12 @@ def test_fail(request_to, server, options, answer, status, written):
     assert len(server.received) == 1
 
 
+def test_a_file_that_cannot_be_written_is_found_before_anything_is_sent(request_to, domain, tmp_path):
+    result = request_to("POST", "/a/_doc", "--data", "{}", "--output", str(tmp_path / "missing" / "answer"))
+    assert result.status == 1
+    assert domain.requests == ()
+
+
 def test_output_to_a_file(request_to, server, tmp_path):
     server.answer = (200, {}, BINARY)
     file = tmp_path / "answer"
