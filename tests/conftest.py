@@ -9,6 +9,7 @@ from hypothesis import settings
 
 from judge import Judge
 from opensearch_sigv4 import credentials
+from real_node import NoNode, find_node
 from recorder import recorder
 
 # How many examples a property gets. CI sets it; the properties of both twins get it twice.
@@ -19,6 +20,7 @@ settings.load_profile("this")
 VECTORS = Path(os.environ.get("OPENSEARCH_SIGV4_VECTORS") or Path(__file__).resolve().parents[2] / "shared" / "vectors")
 # CI asks for the extension where it must have been built: its absence is a failure then, and not a skip.
 EXTENSION_REQUIRED = os.environ.get("OPENSEARCH_SIGV4_EXTENSIONS") == "require"
+NODE_REQUIRED = os.environ.get("OPENSEARCH_SIGV4_NODE") == "require"  # the same, for a real OpenSearch
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "debian-packages.ndjson.gz"
 
 
@@ -31,6 +33,20 @@ def pytest_collection_modifyitems(config, items):
         for item in items:
             if item.get_closest_marker("full"):
                 item.add_marker(pytest.mark.skip(reason="takes long: pytest --full runs it"))
+
+
+RAN_ON_NODE = pytest.StashKey[tuple[str, list[str]]]()
+
+
+def pytest_runtest_call(item):
+    if RAN_ON_NODE in item.config.stash and "real_node" in item.fixturenames:
+        item.config.stash[RAN_ON_NODE][1].append(item.nodeid)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if RAN_ON_NODE in config.stash:
+        node, ran = config.stash[RAN_ON_NODE]
+        terminalreporter.write_line(f"{node}: {len(ran)} tests ran on it")
 
 
 class Twin:
@@ -82,6 +98,36 @@ def server():
     """A `recorder.Recorder` on loopback."""
     with recorder() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def real_node(pytestconfig):
+    """A real OpenSearch. It may hold what is not ours: tests keep to indices of their own, and delete these."""
+    try:
+        node = find_node()
+    except NoNode as why:
+        if NODE_REQUIRED:
+            raise
+        pytest.skip(f"no real OpenSearch here: {why}")
+    with node:
+        pytestconfig.stash[RAN_ON_NODE] = (str(node), [])
+        yield node
+
+
+@pytest.fixture(scope="session")
+def real_domain_of_session(real_node):
+    from opensearch_sigv4.testing import LocalDomain
+
+    with LocalDomain(upstream=real_node.url) as domain:
+        yield domain
+
+
+@pytest.fixture
+def real_domain(real_domain_of_session):
+    """A LocalDomain in front of a real OpenSearch, with nothing received so far; at the end nothing was refused."""
+    real_domain_of_session.reset()
+    yield real_domain_of_session
+    assert real_domain_of_session.refused == 0
 
 
 @pytest.fixture(autouse=True)
