@@ -133,6 +133,13 @@ def _advice(
                 "names, without waiting. Fewer requests at a time, bulk requests of 3 to 5 MiB, "
                 + ("and a higher OCU limit help." if is_serverless else "and more or larger nodes help.")
             )
+        case Cause.BLOCKED:
+            return (
+                "The signature was accepted; OpenSearch takes no writes there, and its own words name the block. "
+                "Amazon sets one where storage runs out, or memory pressure stays above 92 % for 30 minutes: see "
+                "FreeStorageSpace and JVMMemoryPressure, make room or take larger nodes. What is set by hand is lifted "
+                "by hand (index.blocks.* of the index's settings, cluster.blocks.* of the cluster's)."
+            )
         case Cause.TOO_LARGE:
             return (
                 "Its body is larger than this endpoint takes: 10 MiB on small instances and Serverless, 100 MiB on "

@@ -300,7 +300,7 @@ class SigningConnection:
 
     def _corrects_clock(self, cause: Cause, text: str, date: str | None) -> bool:
         """Whether a refusal comes of this machine's clock; then the host's is what its requests are signed by."""
-        if cause is Cause.THROTTLED:
+        if cause in (Cause.THROTTLED, Cause.BLOCKED):
             return False
         if not (self.use_ssl or _is_loopback(self.hostname)):
             return False  # whoever sits between could choose the time that is signed

@@ -44,6 +44,8 @@ _READING_APIS: Final = frozenset({"_count", "_field_caps", "_mget", "_msearch", 
 _MESSAGE_BEGINS: Final = re.compile(r'\s{0,100}\{\s{0,100}"[Mm]essage"\s{0,100}:\s{0,100}"')
 # Of IAM and of access policies; of fine-grained access control.
 _FORBIDDEN_TEXT: Final = re.compile(r"is not authorized to perform|security_exception|no permissions for \[")
+# Of OpenSearch itself: `cluster_block_exception`, `index_create_block_exception`.
+_BLOCKED_TYPE: Final = re.compile(r"[a-z_]{1,40}_block_exception")
 _THROTTLED_TEXT: Final = re.compile("request throttled", re.IGNORECASE)
 _SIZE_TEXT: Final = re.compile(r"exceeded ([1-9][0-9]{0,15}) bytes")
 
@@ -119,6 +121,8 @@ class Cause(Enum):
     UNSIGNED = "no signature"
     #: Signed well, but this identity may not do that.
     FORBIDDEN = "not authorised"
+    #: Not refused for its signature: the cluster or the index takes no writes for now, as when its disks are full.
+    BLOCKED = "blocked by OpenSearch"
     #: A 403 that tells nothing, as Serverless gives for all of these.
     UNEXPLAINED = "unexplained"
     #: The body is larger than the endpoint takes.
@@ -170,6 +174,8 @@ def cause_of(status: int, text: str, error_type: str = "") -> Cause:
     >>> cause_of(403, '{"status":403,"error":{"reason":"403 Forbidden","type":"Forbidden"}}')
     <Cause.UNEXPLAINED: 'unexplained'>
     """
+    if status in (403, 429) and _BLOCKED_TYPE.fullmatch(_error_type_of(text)):
+        return Cause.BLOCKED
     if status in THROTTLED_STATUSES:
         return Cause.THROTTLED
     if status == 413:
@@ -193,15 +199,27 @@ def message_of(text: str) -> str:
     if len(text) > _MAX_TEXT:
         begins = _MESSAGE_BEGINS.match(text)
         return text[begins.end() if begins else 0 :][:_MAX_TEXT]
+    answer = _object_of(text)
+    for name in ("message", "Message"):
+        if isinstance(message := answer.get(name), str):
+            return message
+    return text
+
+
+def _error_type_of(text: str) -> str:
+    """What OpenSearch calls the error: the `type` of the `error` in its answer; empty if there is none."""
+    error = _object_of(text).get("error") if len(text) <= _MAX_TEXT else None
+    name = error.get("type") if isinstance(error, dict) else None
+    return name if isinstance(name, str) else ""
+
+
+def _object_of(text: str) -> dict[str, Any]:
+    """The JSON object that the text is; an empty one if it is none."""
     try:
         answer: Any = json.loads(text)
     except (ValueError, RecursionError):
-        return text
-    if isinstance(answer, dict):
-        for name in ("message", "Message"):
-            if isinstance(answer.get(name), str):
-                return answer[name]  # type: ignore[no-any-return]
-    return text
+        return {}
+    return answer if isinstance(answer, dict) else {}
 
 
 def server_time(date: str | None) -> float | None:
