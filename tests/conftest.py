@@ -1,6 +1,8 @@
 """Fixtures and settings for all tests. Nothing here reaches beyond loopback or reads the machine's AWS settings."""
 
 import os
+from collections import Counter
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
@@ -9,7 +11,7 @@ from hypothesis import settings
 
 from judge import Judge
 from opensearch_sigv4 import credentials
-from real_node import NoNode, find_node
+from real_node import NoNode, OwnNode, find_node
 from recorder import recorder
 
 # How many examples a property gets. CI sets it; the properties of both twins get it twice.
@@ -35,18 +37,17 @@ def pytest_collection_modifyitems(config, items):
                 item.add_marker(pytest.mark.skip(reason="takes long: pytest --full runs it"))
 
 
-RAN_ON_NODE = pytest.StashKey[tuple[str, list[str]]]()
+RAN_ON_NODE = pytest.StashKey[Counter[str]]()
 
 
 def pytest_runtest_call(item):
-    if RAN_ON_NODE in item.config.stash and "real_node" in item.fixturenames:
-        item.config.stash[RAN_ON_NODE][1].append(item.nodeid)
+    for node in {item.funcargs[name] for name in ("real_node", "own_node") if name in item.funcargs}:
+        item.config.stash.setdefault(RAN_ON_NODE, Counter())[str(node)] += 1
 
 
 def pytest_terminal_summary(terminalreporter, config):
-    if RAN_ON_NODE in config.stash:
-        node, ran = config.stash[RAN_ON_NODE]
-        terminalreporter.write_line(f"{node}: {len(ran)} tests ran on it")
+    for node, count in config.stash.get(RAN_ON_NODE, {}).items():
+        terminalreporter.write_line(f"{node}: {count} tests ran on it")
 
 
 class Twin:
@@ -100,17 +101,29 @@ def server():
         yield server
 
 
-@pytest.fixture(scope="session")
-def real_node(pytestconfig):
-    """A real OpenSearch. It may hold what is not ours: tests keep to indices of their own, and delete these."""
+@contextmanager
+def _running(make, *arguments, **settings):
     try:
-        node = find_node()
+        node = make(*arguments, **settings)
     except NoNode as why:
         if NODE_REQUIRED:
             raise
         pytest.skip(f"no real OpenSearch here: {why}")
     with node:
-        pytestconfig.stash[RAN_ON_NODE] = (str(node), [])
+        yield node
+
+
+@pytest.fixture(scope="session")
+def real_node():
+    """A real OpenSearch. It may hold what is not ours: tests keep to indices of their own, and delete these."""
+    with _running(find_node) as node:
+        yield node
+
+
+@pytest.fixture(scope="module")
+def own_node():
+    """A real OpenSearch that a test may end and start again; it writes with one thread, and lets one request wait."""
+    with _running(OwnNode, thread_pool__write__size=1, thread_pool__write__queue_size=1) as node:
         yield node
 
 

@@ -21,7 +21,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import ProxyHandler, build_opener
+from urllib.request import ProxyHandler, Request, build_opener
 
 PROJECT = Path(__file__).parent / "node"
 TARGET = PROJECT / "target"
@@ -59,8 +59,8 @@ class _Node:
         while True:
             ended()
             try:
-                self.version = self.get("/")["version"]["number"]
-                limits = self.get("/_nodes/_local/http")["nodes"].values()
+                self.version = self.ask("GET", "/")["version"]["number"]
+                limits = self.ask("GET", "/_nodes/_local/http")["nodes"].values()
                 self.max_content_length = min(node["http"]["max_content_length_in_bytes"] for node in limits)
                 return
             except (HTTPError, URLError, ConnectionError, TimeoutError) as error:
@@ -68,9 +68,12 @@ class _Node:
                     raise RuntimeError(f"no OpenSearch answers at {self.url} after {START_TIMEOUT_S} s") from error
             time.sleep(0.1)
 
-    def get(self, path):
-        """What the node itself says, asked without any of the code under test."""
-        with _open(self.url + path, timeout=60) as answer:
+    def ask(self, method, path, body=None):
+        """What the node itself says, asked without any of the code under test; a list becomes lines of JSON."""
+        lines = body if isinstance(body, list) else [] if body is None else [body]
+        data = b"".join(json.dumps(line).encode() + b"\n" for line in lines) or None
+        headers = {"Content-Type": "application/x-ndjson" if isinstance(body, list) else "application/json"}
+        with _open(Request(self.url + path, data, headers, method=method), timeout=60) as answer:
             return json.load(answer)
 
     def __enter__(self):
@@ -83,8 +86,6 @@ class _Node:
 
 class ForeignNode(_Node):
     """A node that somebody else started and will end."""
-
-    can_restart = False
 
     def __init__(self, url):
         host = urlsplit(url).hostname or ""
@@ -105,9 +106,9 @@ class ForeignNode(_Node):
 class OwnNode(_Node):
     """A node in a process of its own, its data in a temporary directory; it ends with this process at the latest."""
 
-    can_restart = True
-
-    def __init__(self):
+    def __init__(self, **settings):
+        """`settings`: of the node, dots as two underscores."""
+        self._settings = {name.replace("__", "."): value for name, value in settings.items()}
         self._java, self.java_version = _java()
         self.version = os.environ.get("OPENSEARCH_VERSION") or _newest_for(self.java_version)
         self._classpath = _classpath(self.version)
@@ -130,6 +131,7 @@ class OwnNode(_Node):
             "transport.port": _free_port(),
             "discovery.type": "single-node",
             "cluster.routing.allocation.disk.threshold_enabled": "false",
+            **self._settings,
         }
         logging = PROJECT / "log4j2.properties"
         with open(self._home / "log", "ab") as log:

@@ -34,6 +34,21 @@ class Driven:
         return call
 
 
+def call(function, client, *arguments, **options):
+    """`function` with the bare client: what it returns, awaited if it can be, in a list if it can only be iterated."""
+    is_driven = isinstance(client, Driven)
+    result = function(client._target if is_driven else client, *arguments, **options)
+    if inspect.isasyncgen(result):
+        result = _collected(result)
+    if inspect.iscoroutine(result):
+        result = client._run(result)
+    return list(result) if inspect.isgenerator(result) else result
+
+
+async def _collected(results):
+    return [result async for result in results]
+
+
 # --- opensearch-py over httpx, which it does not have --------------------------------------------------------
 
 
