@@ -1,16 +1,17 @@
 """Fixtures and settings for all tests. Nothing here reaches beyond loopback or reads the machine's AWS settings."""
 
 import os
+import platform
 from collections import Counter
 from contextlib import contextmanager
-from importlib import import_module
+from importlib import import_module, metadata
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from judge import Judge
-from opensearch_sigv4 import credentials
+from opensearch_sigv4 import backend, credentials
 from real_node import NoNode, OwnNode, find_node
 from recorder import recorder
 
@@ -46,6 +47,8 @@ def pytest_runtest_call(item):
 
 
 def pytest_terminal_summary(terminalreporter, config):
+    versions = [f"{name} {metadata.version(name)}" for name in ("opensearch-py", "urllib3", "botocore")]
+    terminalreporter.write_line(f"Python {platform.python_version()}, {', '.join(versions)}, the {backend} core")
     for node, count in config.stash.get(RAN_ON_NODE, {}).items():
         terminalreporter.write_line(f"{node}: {count} tests ran on it")
 

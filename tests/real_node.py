@@ -7,6 +7,8 @@ jars stay in `node/target` until something in `node` changes.
     OPENSEARCH_VERSION      which version is started; by default the newest of `VERSIONS` that this Java can run
     OPENSEARCH_JAVA_HOME    the Java that runs it, if another than JAVA_HOME's or the PATH's; Maven needs a whole JDK
     OPENSEARCH_SIGV4_NODE   require: it is a failure if there is none; no: do without
+
+As a script it fetches and builds what both versions need.
 """
 
 import json
@@ -248,3 +250,8 @@ def _free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+if __name__ == "__main__":
+    for each in VERSIONS.values():
+        _classpath(each)

@@ -561,11 +561,11 @@ def test_documents_that_are_rejected_are_sent_again(own_node, own_domain, transp
 @pytest.mark.parametrize(
     ("name", "end"),
     [
-        ("urllib3 bulk", "kill"),
         ("urllib3 parallel_bulk", "kill"),
-        ("urllib3 parallel_bulk", "stop"),
-        ("aiohttp async_bulk", "kill"),
+        ("aiohttp async_bulk", "stop"),
         ("unsigned streaming_bulk", "kill"),
+        pytest.param("urllib3 bulk", "stop", marks=pytest.mark.full),
+        pytest.param("aiohttp async_bulk", "kill", marks=pytest.mark.full),
         pytest.param("aiohttp async_streaming_bulk", "stop", marks=pytest.mark.full),
         pytest.param("requests parallel_bulk", "kill", marks=pytest.mark.full),
         pytest.param("httpx bulk", "kill", marks=pytest.mark.full),
