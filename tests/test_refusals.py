@@ -695,6 +695,14 @@ def test_a_subclass_with_slots_signs_by_the_hosts_clock(client_of):
 
 # --- what an answer means ------------------------------------------------------------------------------------
 
+# Of OpenSearch 2.19.4 with its security plugin, to a user who may only read. To nobody it answers 401, `Unauthorized`.
+NO_PERMISSIONS = (
+    '{"error":{"root_cause":[{"type":"security_exception","reason":"no permissions for [indices:data/write/index] and '
+    'User [name=reader, backend_roles=[readall], requestedTenant=null]"}],"type":"security_exception","reason":"no '
+    "permissions for [indices:data/write/index] and User [name=reader, backend_roles=[readall], requestedTenant=null]"
+    '"},"status":403}'
+)
+
 
 @pytest.mark.parametrize(
     ("status", "text", "error_type", "cause"),
@@ -716,6 +724,7 @@ def test_a_subclass_with_slots_signs_by_the_hosts_clock(client_of):
         (403, '{"Message":"User: arn:aws:iam::1:user/x is not authorized to perform: es:a"}', "", Cause.FORBIDDEN),
         (403, '{"error":{"type":"security_exception","reason":"Request throttled"}}', "", Cause.FORBIDDEN),
         (403, '{"error":{"type":"security_exception","reason":"Signature expired: "}}', "", Cause.FORBIDDEN),
+        (403, NO_PERMISSIONS, "", Cause.FORBIDDEN),
         (403, '{"error":{"type":"cluster_block_exception","reason":"blocked by: [a]"}}', "", Cause.BLOCKED),
         (403, '{"error":{"type":"index_create_block_exception"},"status":403}', "", Cause.BLOCKED),
         (429, '{"error":{"type":"cluster_block_exception","reason":"disk usage exceeded"}}', "", Cause.BLOCKED),
