@@ -158,3 +158,22 @@ def _no_aws_settings(monkeypatch, tmp_path_factory):
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     # The default chain's source lives as long as the process: each test gets its own.
     monkeypatch.setattr(credentials, "_defaults", {})
+
+
+@pytest.fixture(params=["urllib3", "aiohttp"])
+def signed_pair(request):
+    """A `sides.Pair` of clients that sign."""
+    from sides import pair
+
+    with pair(request.param, signed=True) as found:
+        yield found
+
+
+@pytest.fixture(params=["urllib3", "urllib3 unsigned", "aiohttp", "aiohttp unsigned"])
+def any_pair(request):
+    """A `sides.Pair`, also of clients that sign nothing."""
+    from sides import pair
+
+    over, *unsigned = request.param.split()
+    with pair(over, signed=not unsigned) as found:
+        yield found

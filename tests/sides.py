@@ -1,0 +1,321 @@
+"""The same calls on opensearch-py's classes and on ours, and what each returned, raised, logged, warned of and sent.
+
+A `Pair` is both over one HTTP client. `Pair.same` fails for every difference between them that it was not told of, and
+for each that it was told of and that is none.
+"""
+
+import asyncio
+import gzip
+import hashlib
+import inspect
+import itertools
+import logging
+import re
+import warnings
+from collections.abc import Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import GeneratorType
+from typing import Any
+from urllib.parse import urlsplit
+
+from botocore.credentials import Credentials
+from opensearchpy import (
+    AsyncHttpConnection,
+    AsyncOpenSearch,
+    AWSV4SignerAsyncAuth,
+    OpenSearch,
+    Urllib3AWSV4SignerAuth,
+    Urllib3HttpConnection,
+)
+
+from opensearch_sigv4 import AsyncSigV4HttpConnection, SigV4HttpConnection
+from opensearch_sigv4.testing import LocalDomain
+from oracles import ACCESS_KEY, REGION, SECRET_KEY
+from transports import Driven
+
+LOGGERS = ("opensearch", "opensearchpy.trace", "opensearch_sigv4", "urllib3")
+
+# What is another text on the two sides, or in two runs of one, and says the same.
+PLAIN = [
+    (r"\b(Async)?SigV4HttpConnection\b", lambda m: "AsyncHttpConnection" if m[1] else "Urllib3HttpConnection"),
+    (r"\bopensearch_sigv4\._transport\.(HTTPS?Connection)", r"urllib3.connection.\1"),
+    (r"0x[0-9a-f]{6,}", "0x"),
+    (r"request:[0-9.]+s\]", "request:s]"),
+    (r"\([0-9.]+s\)", "(s)"),
+    (r'"took" ?: ?\d+', '"took":0'),
+    (r"[A-Za-z0-9+/=_-]{60,}", "<long id>"),
+]
+
+
+def plain(text, port=None):
+    """A text without what cannot be the same twice."""
+    if port is not None:
+        text = re.sub(rf"\b{port}\b", "PORT", text)
+    for pattern, by in PLAIN:
+        text = re.sub(pattern, by, text)
+    return text
+
+
+def credentials():
+    return Credentials(ACCESS_KEY, SECRET_KEY)
+
+
+# --- what one call did ---------------------------------------------------------------------------------------
+
+
+@dataclass
+class Outcome:
+    """What one call did: comparable, and without what is secret or of this run alone."""
+
+    value: Any = None
+    error: dict | None = None
+    logs: list = field(default_factory=list)
+    warnings: list = field(default_factory=list)
+    requests: list = field(default_factory=list)
+
+    def facts(self):
+        """Everything, by a path such as `requests.0.headers.host`."""
+        return dict(_flat("", vars(self)))
+
+
+def _flat(path, value):
+    if not value or not isinstance(value, (list, dict)) or path.startswith("error."):
+        yield path, value
+        return
+    for name, child in enumerate(value) if isinstance(value, list) else value.items():
+        yield from _flat(f"{path}.{name}".lstrip("."), child)
+
+
+ABSENT = "<absent>"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What differs on purpose.
+
+    Args:
+        path: of the fact, as in `Outcome.facts`.
+        because: the reason.
+        over: `"urllib3"` or `"aiohttp"`, if it is so only there.
+        signed: True or False, if it is so only of signed, or of unsigned, requests.
+    """
+
+    path: str
+    theirs: Any
+    ours: Any
+    because: str
+    over: str | None = None
+    signed: bool | None = None
+
+    def concerns(self, pair):
+        return self.over in (None, pair.over) and self.signed in (None, pair.signed)
+
+
+# --- listening -----------------------------------------------------------------------------------------------
+
+
+class _Records(logging.Handler):
+    def __init__(self):
+        super().__init__(logging.DEBUG)
+        self.records = []
+
+    def emit(self, record):
+        self.records.append(record)
+
+
+@contextmanager
+def _listening(level):
+    handler = _Records()
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(level)
+    try:
+        yield handler.records
+    finally:
+        for logger, before in zip(loggers, levels, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(before)
+
+
+def take_received(server):
+    """(method, target, headers, body) of each request since the last time, of a `Recorder` or a `LocalDomain`."""
+    if not isinstance(server, LocalDomain):
+        taken = server.received[:]
+        server.received.clear()
+        return taken
+    taken = [
+        (
+            request.method,
+            request.target.decode(),
+            [(name.decode(), value.decode("latin-1")) for name, value in request.headers],
+            request.body,
+        )
+        for request in server.requests
+    ]
+    server.reset()
+    return taken
+
+
+def normal_request(request, port=None):
+    """One request with its body as it was before compression, and its signature judged in place of quoted."""
+    method, target, headers, body = request
+    found = {}
+    for given, value in headers:
+        name = given.lower()
+        assert name not in found, f"{name} was sent twice"
+        if name == "authorization" and value.startswith("AWS4-HMAC-SHA256 "):
+            key, _, region, service, _ = re.search("Credential=([^,]*)", value)[1].split("/")
+            value = f"signed by {key} for {region}/{service}"
+        elif name == "x-amz-date":
+            value = "now"
+        elif (name, value) in (
+            ("content-length", str(len(body))),
+            ("x-amz-content-sha256", hashlib.sha256(body).hexdigest()),
+        ):
+            value = "of the body"
+        found[name] = plain(value, port)
+    if found.get("content-encoding") == "gzip":
+        body = gzip.decompress(body)
+    text = plain(body.decode(), port)
+    return {"method": method, "target": plain(target, port), "headers": found, "body": text}
+
+
+def normal(value, port=None):
+    """A value as plain data: an object of opensearch-py's DSL as its dict, any other as its `repr`."""
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, str):
+        return plain(value, port)
+    if isinstance(value, Mapping):
+        return {str(name): normal(item, port) for name, item in value.items() if str(name).lower() != "date"}
+    if isinstance(value, (list, tuple, set, frozenset, GeneratorType)):
+        return [normal(item, port) for item in value]
+    if hasattr(value, "to_dict"):
+        return normal(value.to_dict(), port)
+    return plain(repr(value), port)
+
+
+def _normal_error(error, port):
+    found = {"type": type(error).__name__, "text": plain(str(error), port)}
+    for name in ("status_code", "error", "info", "errors"):
+        if hasattr(error, name):
+            found[name] = normal(getattr(error, name), port)
+    found["notes"] = list(getattr(error, "__notes__", ()))
+    return found
+
+
+def _normal_record(record, port):
+    error = record.exc_info[0].__name__ if record.exc_info else None
+    return {"logger": record.name, "level": record.levelname, "text": plain(record.getMessage(), port), "error": error}
+
+
+# --- the two -------------------------------------------------------------------------------------------------
+
+
+class Pair:
+    """opensearch-py and ours over one HTTP client, synchronous or not, signed or not.
+
+    Of an asynchronous client a call gets a `Driven` one, so that the same function serves both.
+    """
+
+    def __init__(self, over, signed, run=None):
+        self.over, self.signed, self._run = over, signed, run
+        if over == "urllib3":
+            self._client, self._auth = OpenSearch, Urllib3AWSV4SignerAuth
+            self.theirs, self.ours = Urllib3HttpConnection, SigV4HttpConnection
+        else:
+            self._client, self._auth = AsyncOpenSearch, AWSV4SignerAsyncAuth
+            self.theirs, self.ours = AsyncHttpConnection, AsyncSigV4HttpConnection
+
+    def __repr__(self):
+        return f"{self.over} {'signed' if self.signed else 'unsigned'}"
+
+    def signing(self, connection_class):
+        """What has a connection of this class sign."""
+        if not self.signed:
+            return {}
+        if connection_class is self.theirs:
+            return {"http_auth": self._auth(credentials(), REGION)}
+        return {"region": REGION, "credentials": credentials()}
+
+    @contextmanager
+    def client(self, connection_class, hosts, **options):
+        options = {"connection_class": connection_class, **self.signing(connection_class), **options}
+        client = self._client(hosts, **options)
+        if self._run is None:
+            with client:
+                yield client
+            return
+        try:
+            yield Driven(self._run(client.__aenter__()), self._run)
+        finally:
+            self._run(client.close())
+
+    @contextmanager
+    def connection(self, connection_class, **options):
+        """A connection alone."""
+        connection = connection_class(**{**self.signing(connection_class), **options})
+        try:
+            yield connection if self._run is None else Driven(connection, self._run)
+        finally:
+            closing = connection.close()
+            if inspect.iscoroutine(closing):
+                self._run(closing)
+
+    def outcome(self, connection_class, call, server, *, make=None, hosts=None, level=logging.DEBUG, **options):
+        """What `call(client)` does, with the making and closing of the client."""
+        port = urlsplit(server.url).port if server is not None else None
+        found = Outcome()
+        if server is not None:
+            take_received(server)
+        with _listening(level) as records, warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                with (make or self.client)(
+                    connection_class, **({} if make else {"hosts": hosts or server.url}), **options
+                ) as client:
+                    found.value = normal(call(client), port)
+            except Exception as error:
+                found.error = _normal_error(error, port)
+        found.logs = [_normal_record(record, port) for record in records]
+        found.warnings = [
+            {"category": warning.category.__name__, "text": plain(str(warning.message), port)} for warning in caught
+        ]
+        if server is not None:
+            found.requests = [normal_request(request, port) for request in take_received(server)]
+        return found
+
+    def same(self, call, server, *, differs=(), before=None, **options):
+        """The outcome of both, which differs in what was told, and in nothing else.
+
+        Args:
+            before: is called ahead of each side, so that both find the same state.
+        """
+        outcomes = []
+        for connection_class in (self.theirs, self.ours):
+            if before is not None:
+                before()
+            outcomes.append(self.outcome(connection_class, call, server, **options))
+        theirs, ours = (outcome.facts() for outcome in outcomes)
+        found = {
+            path: (theirs.get(path, ABSENT), ours.get(path, ABSENT))
+            for path in dict.fromkeys(itertools.chain(theirs, ours))
+            if theirs.get(path, ABSENT) != ours.get(path, ABSENT)
+        }
+        expected = {
+            difference.path: (difference.theirs, difference.ours) for difference in differs if difference.concerns(self)
+        }
+        assert found == expected
+        return outcomes[0]
+
+
+@contextmanager
+def pair(over, signed):
+    if over == "urllib3":
+        yield Pair(over, signed)
+        return
+    with asyncio.Runner() as runner:
+        yield Pair(over, signed, runner.run)
