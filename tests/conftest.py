@@ -160,20 +160,31 @@ def _no_aws_settings(monkeypatch, tmp_path_factory):
     monkeypatch.setattr(credentials, "_defaults", {})
 
 
+@contextmanager
+def _pair(request):
+    from sides import pair
+
+    over, *unsigned = request.param.split()
+    with pair(over, signed=not unsigned) as found:
+        yield found
+
+
 @pytest.fixture(params=["urllib3", "aiohttp"])
 def signed_pair(request):
     """A `sides.Pair` of clients that sign."""
-    from sides import pair
+    with _pair(request) as found:
+        yield found
 
-    with pair(request.param, signed=True) as found:
+
+@pytest.fixture(params=["urllib3 unsigned", "aiohttp unsigned"])
+def unsigned_pair(request):
+    """A `sides.Pair` of clients that do not."""
+    with _pair(request) as found:
         yield found
 
 
 @pytest.fixture(params=["urllib3", "urllib3 unsigned", "aiohttp", "aiohttp unsigned"])
 def any_pair(request):
-    """A `sides.Pair`, also of clients that sign nothing."""
-    from sides import pair
-
-    over, *unsigned = request.param.split()
-    with pair(over, signed=not unsigned) as found:
+    """A `sides.Pair` of either."""
+    with _pair(request) as found:
         yield found

@@ -30,17 +30,20 @@ class Recorder(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def recorder():
+def recorder(tls=None):
     """A server with `url`; `received`: (method, target, headers, body) of each request; and `answer`.
 
-    That is (status, headers, body), or a function of the handler, in its thread, that returns one.
+    That is (status, headers, body), or a function of the handler, in its thread, that returns one. `tls` is the
+    SSLContext of a server.
     """
     with ThreadingHTTPServer(("127.0.0.1", 0), Recorder) as server:
         server.daemon_threads = True
         server.handle_error = lambda *_: None  # of a client that did not wait for its answer
         server.received = []
         server.answer = (200, {}, b"{}")
-        server.url = f"http://127.0.0.1:{server.server_address[1]}"
+        server.url = f"{'https' if tls else 'http'}://127.0.0.1:{server.server_address[1]}"
+        if tls:
+            server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield server

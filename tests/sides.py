@@ -14,7 +14,7 @@ import re
 import warnings
 from collections.abc import Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import GeneratorType
 from typing import Any
 from urllib.parse import urlsplit
@@ -47,6 +47,9 @@ PLAIN = [
     (r"[A-Za-z0-9+/=_-]{60,}", "<long id>"),
 ]
 
+# Newer versions of aiohttp warn opensearch-py of how it passes basic auth. Ours passes a header.
+AIOHTTP_WARNS = re.compile(r"BasicAuth is deprecated|The 'auth' parameter is deprecated")
+
 
 def plain(text, port=None):
     """A text without what cannot be the same twice."""
@@ -76,7 +79,9 @@ class Outcome:
 
     def facts(self):
         """Everything, by a path such as `requests.0.headers.host`."""
-        return dict(_flat("", vars(self)))
+        facts = {name: value for name, value in vars(self).items() if value != []}
+        del facts["value" if self.error else "error"]
+        return dict(_flat("", facts))
 
 
 def _flat(path, value):
@@ -88,6 +93,7 @@ def _flat(path, value):
 
 
 ABSENT = "<absent>"
+NONE = "no difference"
 
 
 @dataclass(frozen=True)
@@ -110,6 +116,43 @@ class Difference:
 
     def concerns(self, pair):
         return self.over in (None, pair.over) and self.signed in (None, pair.signed)
+
+
+@dataclass(frozen=True)
+class Apart:
+    """Where one raises on purpose what the other does not: the exceptions by name, None for none.
+
+    Args:
+        because, over, signed: as of a `Difference`.
+    """
+
+    theirs: str | None
+    ours: str | None
+    because: str
+    over: str | None = None
+    signed: bool | None = None
+
+    concerns = Difference.concerns
+
+
+class Like:
+    """Equal to whatever has a `str` that matches a pattern."""
+
+    def __init__(self, pattern):
+        self._pattern = re.compile(pattern, re.DOTALL)
+
+    def __eq__(self, other):
+        return self._pattern.fullmatch(str(other)) is not None
+
+    def __hash__(self):
+        return hash(self._pattern)
+
+    def __repr__(self):
+        return f"Like({self._pattern.pattern!r})"
+
+
+_NOTE = Difference("error.notes", ABSENT, Like(r".{2}opensearch-sigv4: .*"), "it says what to do about it")
+ADVICE = [replace(_NOTE, signed=True), replace(_NOTE, over="aiohttp", signed=False)]
 
 
 # --- listening -----------------------------------------------------------------------------------------------
@@ -203,7 +246,8 @@ def _normal_error(error, port):
     for name in ("status_code", "error", "info", "errors"):
         if hasattr(error, name):
             found[name] = normal(getattr(error, name), port)
-    found["notes"] = list(getattr(error, "__notes__", ()))
+    if notes := getattr(error, "__notes__", None):
+        found["notes"] = [plain(note, port) for note in notes]
     return found
 
 
@@ -265,51 +309,74 @@ class Pair:
             if inspect.iscoroutine(closing):
                 self._run(closing)
 
-    def outcome(self, connection_class, call, server, *, make=None, hosts=None, level=logging.DEBUG, **options):
-        """What `call(client)` does, with the making and closing of the client."""
-        port = urlsplit(server.url).port if server is not None else None
+    def outcome(self, connection_class, call, server, *, make=None, level=logging.DEBUG, **options):
+        """What `call(client)` does, with the making and closing of the client, or of what else `make` makes."""
+        port = None
+        if server is not None:
+            port = urlsplit(server.url).port
+            if make is None:
+                options.setdefault("hosts", server.url)
         found = Outcome()
         if server is not None:
             take_received(server)
         with _listening(level) as records, warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
-                with (make or self.client)(
-                    connection_class, **({} if make else {"hosts": hosts or server.url}), **options
-                ) as client:
+                with (make or self.client)(connection_class, **options) as client:
                     found.value = normal(call(client), port)
             except Exception as error:
                 found.error = _normal_error(error, port)
         found.logs = [_normal_record(record, port) for record in records]
         found.warnings = [
-            {"category": warning.category.__name__, "text": plain(str(warning.message), port)} for warning in caught
+            {"category": warning.category.__name__, "text": plain(str(warning.message), port)}
+            for warning in caught
+            if connection_class is self.ours or not AIOHTTP_WARNS.match(str(warning.message))
         ]
         if server is not None:
             found.requests = [normal_request(request, port) for request in take_received(server)]
         return found
 
     def same(self, call, server, *, differs=(), before=None, **options):
-        """The outcome of both, which differs in what was told, and in nothing else.
+        """The outcome of both, theirs and ours, which differ in what was told, and in nothing else.
 
         Args:
+            differs: of `Difference` and `Apart`; what does not concern this pair is left out.
             before: is called ahead of each side, so that both find the same state.
         """
+        differs = [difference for difference in differs if difference.concerns(self)]
         outcomes = []
         for connection_class in (self.theirs, self.ours):
             if before is not None:
                 before()
             outcomes.append(self.outcome(connection_class, call, server, **options))
+        raised = [outcome.error and outcome.error["type"] for outcome in outcomes]
+        if differs and isinstance(differs[0], Apart):
+            assert raised == [differs[0].theirs, differs[0].ours]
+            return outcomes
         theirs, ours = (outcome.facts() for outcome in outcomes)
+        if None in raised and raised != [None, None]:  # then what the other returned is no fact of both
+            theirs, ours = (
+                {path: fact for path, fact in facts.items() if path.split(".")[0] != "value"}
+                for facts in (theirs, ours)
+            )
         found = {
             path: (theirs.get(path, ABSENT), ours.get(path, ABSENT))
             for path in dict.fromkeys(itertools.chain(theirs, ours))
             if theirs.get(path, ABSENT) != ours.get(path, ABSENT)
         }
-        expected = {
-            difference.path: (difference.theirs, difference.ours) for difference in differs if difference.concerns(self)
-        }
-        assert found == expected
-        return outcomes[0]
+        expected = {difference.path: (difference.theirs, difference.ours) for difference in differs}
+        wrong = [
+            f"{path}:\n  found    {found.get(path, NONE)}\n  expected {expected.get(path, NONE)}"
+            for path in found | expected
+            if expected.get(path) != found.get(path)
+        ]
+        assert not wrong, "\n".join(["theirs and ours", *wrong])
+        return outcomes
+
+
+def raw(client_or_connection):
+    """What a call was given, without the face that runs what it returns."""
+    return client_or_connection._target if isinstance(client_or_connection, Driven) else client_or_connection
 
 
 @contextmanager
