@@ -580,6 +580,14 @@ def test_an_answer_that_did_not_come(client_of, local_domain, fault, told):
     assert told in note_of(failure_of(client_of(local_domain, max_retries=0, timeout=0.2)))
 
 
+def test_an_answer_in_place_of_which_the_connection_ended(client_of, server):
+    def end(handler):
+        raise ConnectionAbortedError
+
+    server.answer = end
+    assert "The answer was lost" in note_of(failure_of(client_of(Nowhere(server.url), max_retries=0)))
+
+
 @pytest.mark.parametrize("compress", [False, True])
 def test_a_connection_that_does_not_sign_is_told_so(client_of, local_domain, compress):
     kinds = {"urllib3": SigV4HttpConnection, "aiohttp": AsyncSigV4HttpConnection}

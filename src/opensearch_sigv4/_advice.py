@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import sys
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -79,7 +80,9 @@ def _advice_on_failure(error: TransportError, host: str) -> str | None:
 
 
 def _was_sent(error: TransportError) -> bool:
-    return meaning_of(error) is Meaning.UNKNOWN and any(isinstance(c, ConnectionError) for c in causes_of(error))
+    aiohttp = sys.modules.get("aiohttp")  # without it none of its exceptions can have come
+    lost = (ConnectionError, aiohttp.ServerDisconnectedError) if aiohttp else ConnectionError
+    return meaning_of(error) is Meaning.UNKNOWN and any(isinstance(cause, lost) for cause in causes_of(error))
 
 
 def note_for(
