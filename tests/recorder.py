@@ -17,7 +17,8 @@ class Recorder(BaseHTTPRequestHandler):
         status, headers, answer = answer(self) if callable(answer) else answer
         self.send_response(status)
         for name, value in {"content-type": "application/json", **headers}.items():
-            self.send_header(name, value)
+            for each in value if isinstance(value, list) else [value]:
+                self.send_header(name, each)
         self.send_header("content-length", str(len(answer)))
         self.end_headers()
         if self.command != "HEAD":
@@ -33,7 +34,8 @@ class Recorder(BaseHTTPRequestHandler):
 def recorder(tls=None):
     """A server with `url`; `received`: (method, target, headers, body) of each request; and `answer`.
 
-    That is (status, headers, body), or a function of the handler, in its thread, that returns one. `tls` is the
+    That is (status, headers, body), or a function of the handler, in its thread, that returns one. A header whose value
+    is a list is sent once for each. `tls` is the
     SSLContext of a server.
     """
     with ThreadingHTTPServer(("127.0.0.1", 0), Recorder) as server:

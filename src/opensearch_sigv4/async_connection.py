@@ -295,7 +295,8 @@ class AsyncSigV4HttpConnection(SigningConnection, AsyncHttpConnection):
         status = response.status
         if status >= 400:
             raw_data = without_secrets(raw_data, request_headers)
-            status = self._status_of(status, raw_data)
+            if self._signs:
+                status = self._status_of(status, raw_data)
         self._raise_warnings(response.headers.getall("warning", ()))
         if not 200 <= status < 300 and status not in ignore:
             self.log_request_fail(method, full_url, url_path, orig_body, duration, response.status, raw_data)
