@@ -47,8 +47,8 @@ OTHER = "osv4-dsl-others"
 LIBRARY = "osv4-dsl-library"  # what is only read
 SHARDS = {"number_of_shards": 1, "number_of_replicas": 0}
 
-# What the node makes up: the ids of indices (22 characters), and when these were made.
-MADE_UP = [(r"(?<![\w-])(?=[\w-]*[A-Z0-9])[\w-]{22}(?![\w-])", "<id>"), (r"\b\d{13}\b", "<ms>")]
+# What the node makes up: the ids of indices (22 characters) and of documents (20), and when an index was made.
+MADE_UP = [(r"""(?:(?<=["'/])|^)[\w-]{20}(?:[\w-]{2})?(?=["'\]]|$)""", "<id>"), (r"\b\d{13}\b", "<ms>")]
 
 NO_INFO = "opensearch-py's aiohttp connection does not tell its errors that the answer is JSON"
 INFO = Difference("error.info", None, Like(r"\{.*"), NO_INFO, over="aiohttp")
