@@ -62,7 +62,7 @@ ERROR = [
 def accepted(pair):
     """The same pair, whose opensearch-py signs what a LocalDomain accepts.
 
-    Up to 3.1 its signers leave `x-amz-content-sha256` unsigned: then ours, under the same names, sign for its connections.
+    Older ones leave `x-amz-content-sha256` unsigned: there our signers, of the same names, sign for its connections.
     """
     signed = pair.signing(pair.theirs)["http_auth"]("GET", "http://localhost/", None)["Authorization"]
     if "x-amz-content-sha256" not in signed:

@@ -160,7 +160,13 @@ def test_bulk(pair, helper, real_domain, empty, name):
     )
 
 
-STREAMED = [name for name in CASES if "stats_only" not in CASES[name][1]]
+STREAMED = [
+    *("in several chunks", "refused", "refused, raise_on_error off", "refused, ignore_status", "no JSON"),
+    *(SURPLUS, SURPLUS_QUIET),
+]
+OUR_HELPERS = pytest.mark.parametrize("helper", ["our helpers"], indirect=True)  # which are its own, re-exported
+ASYNC = pytest.mark.parametrize("signed_pair", ["aiohttp"], indirect=True)
+SYNC = pytest.mark.parametrize("signed_pair", ["urllib3"], indirect=True)
 
 
 @pytest.mark.row("`streaming_bulk`, `async_streaming_bulk`")
@@ -186,10 +192,9 @@ def test_only_failures(pair, helper, real_domain, empty):
 
 
 @pytest.mark.row("`parallel_bulk`")
+@SYNC
 @pytest.mark.parametrize("name", STREAMED)
 def test_parallel_bulk(pair, helper, real_domain, empty, name):
-    if pair.over == "aiohttp":
-        pytest.skip("there is no async_parallel_bulk")
     actions, options = CASES[name]
     pair.same(
         lambda client: call(helper("parallel_bulk", client), client, texts(actions), thread_count=1, **options),
@@ -200,10 +205,8 @@ def test_parallel_bulk(pair, helper, real_domain, empty, name):
 
 
 @pytest.mark.row("`bulk`, `async_bulk`")
+@ASYNC
 def test_an_asynchronous_iterable(pair, helper, real_domain, empty):
-    if pair.over == "urllib3":
-        pytest.skip("it is for asyncio")
-
     async def documents():
         for action in GOOD:
             yield action
@@ -274,6 +277,7 @@ SCAN_RAISES = {"a wrong index": "NotFoundError", "a wrong query": "RequestError"
 
 
 @pytest.mark.row("`scan`, `async_scan`")
+@OUR_HELPERS
 @pytest.mark.parametrize("name", SCANS)
 def test_scan(pair, helper, real_domain, filled, name):
     theirs, _ = pair.same(
@@ -285,6 +289,7 @@ def test_scan(pair, helper, real_domain, filled, name):
 
 
 @pytest.mark.row("`scan`, `async_scan`")
+@OUR_HELPERS
 def test_a_scan_that_is_abandoned(pair, helper, real_domain, filled):
     def abandon(client):
         hits = helper("scan", client)(raw(client), index=INDEX, size=2)
@@ -301,12 +306,13 @@ def test_a_scan_that_is_abandoned(pair, helper, real_domain, filled):
 
 
 @pytest.mark.row("`BulkIndexError`, `ScanError`")
+@OUR_HELPERS
 @pytest.mark.parametrize("raise_on_error", [True, False])
 def test_a_scan_of_which_a_shard_fails(pair, helper, server, raise_on_error):
     first = b'{"_scroll_id":"s","hits":{"hits":[{"_id":"1"}]},"_shards":{"total":2,"successful":1,"skipped":0}}'
 
     def answer(handler):
-        return 200, {}, b'{"hits":{"hits":[]}}' if "scroll?" in handler.path or "/scroll" in handler.path else first
+        return 200, {}, b'{"hits":{"hits":[]}}' if handler.path.endswith("/scroll") else first
 
     server.answer = answer
 
@@ -332,6 +338,7 @@ REINDEXED = {
 
 
 @pytest.mark.row("`reindex`, `async_reindex`")
+@OUR_HELPERS
 @pytest.mark.parametrize("name", REINDEXED)
 def test_reindex(pair, helper, real_domain, filled, empty, name):
     theirs, _ = pair.same(
@@ -344,6 +351,7 @@ def test_reindex(pair, helper, real_domain, filled, empty, name):
 
 
 @pytest.mark.row("`reindex`, `async_reindex`")
+@OUR_HELPERS
 def test_reindex_of_two_clients(pair, helper, real_domain, filled, empty):
     def reindex(client):
         connection_class = raw(client).transport.connection_class
