@@ -1,14 +1,17 @@
 """A server that answers every request with what its test says, and keeps what it received. Fixture `server`."""
 
 import contextlib
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 
 class Recorder(BaseHTTPRequestHandler):
     """Answers every request with what the server's `answer` says, and keeps what it received."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body are sent apart: a kept-alive connection would wait 40 ms in between
 
     def handle_any(self):
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
@@ -51,6 +54,14 @@ def recorder(tls=None):
         yield server
         server.shutdown()
         thread.join(5)
+
+
+@contextlib.contextmanager
+def nowhere():
+    """What looks like a recorder and is a port on which nothing listens, and nothing else will."""
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        yield SimpleNamespace(url=f"http://127.0.0.1:{reserved.getsockname()[1]}", received=[])
 
 
 def sent(server):

@@ -25,9 +25,11 @@ from opensearchpy import (
     AsyncOpenSearch,
     AWSV4SignerAsyncAuth,
     OpenSearch,
+    TransportError,
     Urllib3AWSV4SignerAuth,
     Urllib3HttpConnection,
 )
+from opensearchpy.helpers import BulkIndexError
 
 from opensearch_sigv4 import AsyncSigV4HttpConnection, SigV4HttpConnection
 from opensearch_sigv4.testing import LocalDomain
@@ -51,10 +53,10 @@ PLAIN = [
 AIOHTTP_WARNS = re.compile(r"BasicAuth is deprecated|The 'auth' parameter is deprecated")
 
 
-def plain(text, port=None):
+def plain(text, ports=()):
     """A text without what cannot be the same twice."""
-    if port is not None:
-        text = re.sub(rf"\b{port}\b", "PORT", text)
+    for n, port in enumerate(ports):
+        text = re.sub(rf"\b{port}\b", f"PORT{n or ''}", text)
     for pattern, by in PLAIN:
         text = re.sub(pattern, by, text)
     return text
@@ -202,7 +204,7 @@ def take_received(server):
     return taken
 
 
-def normal_request(request, port=None):
+def normal_request(request, ports=()):
     """One request with its body as it was before compression, and its signature judged in place of quoted."""
     method, target, headers, body = request
     found = {}
@@ -218,41 +220,43 @@ def normal_request(request, port=None):
             ("x-amz-content-sha256", hashlib.sha256(body).hexdigest()),
         ):
             value = "of the body"
-        found[name] = f"{found[name]} and {plain(value, port)}" if name in found else plain(value, port)
+        found[name] = f"{found[name]} and {plain(value, ports)}" if name in found else plain(value, ports)
     if found.get("content-encoding") == "gzip":
         body = gzip.decompress(body)
-    text = plain(body.decode(), port)
-    return {"method": method, "target": plain(target, port), "headers": found, "body": text}
+    text = plain(body.decode(), ports)
+    return {"method": method, "target": plain(target, ports), "headers": found, "body": text}
 
 
-def normal(value, port=None):
+def normal(value, ports=()):
     """A value as plain data: an object of opensearch-py's DSL as its dict, any other as its `repr`."""
     if value is None or isinstance(value, (bool, int, float)):
         return value
     if isinstance(value, str):
-        return plain(value, port)
+        return plain(value, ports)
     if isinstance(value, Mapping):
-        return {str(name): normal(item, port) for name, item in value.items() if str(name).lower() != "date"}
+        return {str(name): normal(item, ports) for name, item in value.items() if str(name).lower() != "date"}
     if isinstance(value, (list, tuple, set, frozenset, GeneratorType)):
-        return [normal(item, port) for item in value]
+        return [normal(item, ports) for item in value]
     if hasattr(value, "to_dict"):
-        return normal(value.to_dict(), port)
-    return plain(repr(value), port)
+        return normal(value.to_dict(), ports)
+    return plain(repr(value), ports)
 
 
-def _normal_error(error, port):
-    found = {"type": type(error).__name__, "text": plain(str(error), port)}
-    for name in ("status_code", "error", "info", "errors"):
-        if hasattr(error, name):
-            found[name] = normal(getattr(error, name), port)
+def _normal_error(error, ports):
+    found = {"type": type(error).__name__, "text": plain(str(error), ports)}
+    if isinstance(error, TransportError):
+        for name, argument in zip(("status_code", "error", "info"), error.args, strict=False):
+            found[name] = normal(argument, ports)
+    if isinstance(error, BulkIndexError):
+        found["errors"] = normal(error.errors, ports)
     if notes := getattr(error, "__notes__", None):
-        found["notes"] = [plain(note, port) for note in notes]
+        found["notes"] = [plain(note, ports) for note in notes]
     return found
 
 
-def _normal_record(record, port):
+def _normal_record(record, ports):
     error = record.exc_info[0].__name__ if record.exc_info else None
-    return {"logger": record.name, "level": record.levelname, "text": plain(record.getMessage(), port), "error": error}
+    return {"logger": record.name, "level": record.levelname, "text": plain(record.getMessage(), ports), "error": error}
 
 
 # --- the two -------------------------------------------------------------------------------------------------
@@ -295,7 +299,13 @@ class Pair:
         try:
             yield Driven(self._run(client.__aenter__()), self._run)
         finally:
-            self._run(client.close())
+            transport = client.transport
+            known = [*getattr(transport.connection_pool, "orig_connections", ()), *transport.seed_connections]
+            try:
+                self._run(client.close())
+            finally:  # it leaves open those that it takes for dead, and all if its last sniff failed
+                for connection in known:
+                    self._run(connection.close())
 
     @contextmanager
     def connection(self, connection_class, **options):
@@ -310,9 +320,9 @@ class Pair:
 
     def outcome(self, connection_class, call, server, *, make=None, level=logging.DEBUG, **options):
         """What `call(client)` does, with the making and closing of the client, or of what else `make` makes."""
-        port = None
+        ports = ()
         if server is not None:
-            port = urlsplit(server.url).port
+            ports = [urlsplit(url).port for url in getattr(server, "urls", [server.url])]
             if make is None:
                 options.setdefault("hosts", server.url)
         found = Outcome()
@@ -322,17 +332,17 @@ class Pair:
             warnings.simplefilter("always")
             try:
                 with (make or self.client)(connection_class, **options) as client:
-                    found.value = normal(call(client), port)
+                    found.value = normal(call(client), ports)
             except Exception as error:
-                found.error = _normal_error(error, port)
-        found.logs = [_normal_record(record, port) for record in records]
+                found.error = _normal_error(error, ports)
+        found.logs = [_normal_record(record, ports) for record in records]
         found.warnings = [
-            {"category": warning.category.__name__, "text": plain(str(warning.message), port)}
+            {"category": warning.category.__name__, "text": plain(str(warning.message), ports)}
             for warning in caught
             if connection_class is self.ours or not AIOHTTP_WARNS.match(str(warning.message))
         ]
         if server is not None:
-            found.requests = [normal_request(request, port) for request in take_received(server)]
+            found.requests = [normal_request(request, ports) for request in take_received(server)]
         return found
 
     def same(self, call, server, *, differs=(), before=None, **options):
