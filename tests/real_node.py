@@ -20,6 +20,7 @@ import subprocess
 import tempfile
 import time
 from ipaddress import ip_address
+from itertools import chain
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
@@ -108,12 +109,14 @@ class ForeignNode(_Node):
 class OwnNode(_Node):
     """A node in a process of its own, its data in a temporary directory; it ends with this process at the latest."""
 
-    def __init__(self, **settings):
-        """`settings`: of the node, dots as two underscores."""
+    def __init__(self, version=None, plugins=(), **settings):
+        """`plugins` are GROUP:ARTIFACT:VERSION of zips, whose classes the launcher looks for; `settings` are those of
+        the node, dots as two underscores.
+        """
         self._settings = {name.replace("__", "."): value for name, value in settings.items()}
         self._java, self.java_version = _java()
-        self.version = os.environ.get("OPENSEARCH_VERSION") or _newest_for(self.java_version)
-        self._classpath = _classpath(self.version)
+        self.version = version or os.environ.get("OPENSEARCH_VERSION") or _newest_for(self.java_version)
+        self._classpath = os.pathsep.join([_classpath(self.version), *chain.from_iterable(map(_jars_of, plugins))])
         self._home = self._process = None
 
     def start(self):
@@ -208,14 +211,11 @@ def _classpath(version):
     """The launcher and all jars of this version, built and fetched by Maven where they are not there yet."""
     file = TARGET / f"classpath-{version}"
     if not _is_current(file):
-        maven = shutil.which("mvn")
-        if maven is None:
-            raise NoNode("no OPENSEARCH_URL, and no Maven (mvn) to get a node by")
-        _run(maven, "compile")
+        _run("compile")
         log4j = LOG4J[version.partition(".")[0]]
         fetched = TARGET / f"fetched-{version}"
         _run(
-            *(maven, "dependency:build-classpath", f"-Dmdep.outputFile={fetched}"),
+            *("dependency:build-classpath", f"-Dmdep.outputFile={fetched}"),
             *(f"-Dopensearch.version={version}", f"-Dlog4j.version={log4j}"),
         )
         file.write_text(f"{TARGET / 'classes'}{os.pathsep}{fetched.read_text()}")
@@ -231,7 +231,21 @@ def _is_current(file):
     )
 
 
-def _run(maven, *arguments):
+def _jars_of(plugin):
+    """The jars of a plugin, fetched by Maven where they are not there yet."""
+    directory = TARGET / plugin.replace(":", "-")
+    if not directory.exists():
+        part = directory.with_name(f"{directory.name}.part")
+        # Its markers say what was unpacked, wherever to: with them elsewhere it would do nothing the next time.
+        _run("dependency:unpack", f"-Dartifact={plugin}:zip", f"-DoutputDirectory={part}", f"-DmarkersDirectory={part}")
+        part.rename(directory)
+    return sorted(map(str, directory.glob("*.jar")))
+
+
+def _run(*arguments):
+    maven = shutil.which("mvn")
+    if maven is None:
+        raise NoNode("no OPENSEARCH_URL, and no Maven (mvn) to get a node by")
     ran = subprocess.run(
         [maven, "-B", "-q", *arguments],
         cwd=PROJECT,

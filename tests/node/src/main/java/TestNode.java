@@ -48,6 +48,9 @@ public final class TestNode extends Node {
     if (knowsThai()) {
       plugins.add(plugin("analysis.common.CommonAnalysis"));
     }
+    if (TestNode.class.getResource("/org/opensearch/knn/plugin/KNNPlugin.class") != null) {
+      plugins.add(plugin("knn.plugin.KNN")); // for tests/neighbours
+    }
     return plugins;
   }
 
