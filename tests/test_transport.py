@@ -1304,6 +1304,8 @@ def test_a_replaced_connection_class_is_respected(monkeypatch, files, scheme):
         assert pool.ConnectionCls is Recorder
         assert type(pool._new_conn()) is Recorder
     assert pool.ConnectionCls is lean
+    pool.ConnectionCls = None
+    assert pool.ConnectionCls is None
     pool.ConnectionCls = Own
     assert type(pool._new_conn()) is Own
     del pool.ConnectionCls

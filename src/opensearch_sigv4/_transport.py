@@ -731,9 +731,10 @@ class _LeanConnections:
 
     @property
     def ConnectionCls(self) -> Any:  # noqa: N802
-        own = self.__dict__.get("ConnectionCls")
-        if own is not None:
-            return own
+        try:
+            return self.__dict__["ConnectionCls"]  # None, too: such a pool makes no connections
+        except KeyError:
+            pass
         usual: Any = super().ConnectionCls  # type: ignore[misc]
         return self._lean if usual is self._stock and _IS_GENUINE and _is_known() else usual
 
