@@ -1,4 +1,7 @@
-"""pytest's plugin in a neighbour's own run: `-p neighbours.plugin`, with what run.py puts into the environment."""
+"""pytest's plugin in a neighbour's own run: `-p neighbours.plugin`, with what run.py puts into the environment.
+
+The run fails if nothing of what the adapter counts was seen, or if the domain refused anything.
+"""
 
 import os
 from importlib import import_module
@@ -9,32 +12,27 @@ from opensearch_sigv4.testing import LocalDomain
 
 ADAPTER = import_module(f"neighbours.{os.environ['NEIGHBOUR']}")
 MODE = os.environ["NEIGHBOUR_MODE"]
-DOMAIN = pytest.StashKey[LocalDomain]()
-
-
-def reasons():
-    """Each test that is expected to fail, and why."""
-    lists = [ADAPTER.EXPECTED] if MODE == "theirs" else [ADAPTER.EXPECTED, ADAPTER.OF_OURS]
-    return {test: reason for expected in lists for reason, tests in expected.items() for test in tests}
+SIGNED = MODE != "theirs" and ADAPTER.IS_SIGNED
+DOMAIN = LocalDomain(upstream=os.environ["OPENSEARCH_URL"], keep=10_000)
+SEEN = {}
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_load_initial_conftests(early_config):
+def pytest_load_initial_conftests():
     """Before the suite's own conftest, so that it imports what is installed here."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         os.environ[name] = os.devnull
     os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
-    node_url = os.environ["OPENSEARCH_URL"]
-    domain = None
-    if MODE != "theirs":
-        domain = early_config.stash[DOMAIN] = LocalDomain(upstream=node_url, keep=1000).start()
-    ADAPTER.install(MODE, domain, node_url)
+    if SIGNED:
+        DOMAIN.start()
+    ADAPTER.install(MODE, DOMAIN, SEEN)
 
 
 def pytest_collection_modifyitems(items):
-    left = reasons()
+    lists = (ADAPTER.EXPECTED, ADAPTER.OF_OURS.get(MODE, {}))
+    left = {test: reason for expected in lists for reason, tests in expected.items() for test in tests}
     for item in items:
         reason = left.pop(item.nodeid, None)
         if reason is not None:
@@ -44,21 +42,16 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_sessionfinish(session):
-    domain = session.config.stash.get(DOMAIN, None)
-    if domain is not None and (domain.verified == 0 or domain.refused > 0) and session.exitstatus == pytest.ExitCode.OK:
+    if SIGNED:
+        DOMAIN.close()
+        SEEN["requests verified"] = DOMAIN.verified
+    if (not all(SEEN.values()) or DOMAIN.refused) and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
-def pytest_terminal_summary(terminalreporter, config):
-    domain = config.stash.get(DOMAIN, None)
-    if domain is not None:
-        terminalreporter.write_line(f"neighbours: {domain.verified} requests verified, {domain.refused} refused")
-        for request in domain.requests:
-            if request.verdict != "verified":
-                terminalreporter.write_line(f"neighbours: {request.verdict}: {request.reason}: {request!r:.300}")
-
-
-def pytest_unconfigure(config):
-    domain = config.stash.get(DOMAIN, None)
-    if domain is not None:
-        domain.close()
+def pytest_terminal_summary(terminalreporter):
+    for request in DOMAIN.requests:
+        if request.verdict != "verified":
+            terminalreporter.write_line(f"refused: {request.reason}: {request!r}")
+    seen = [f"{number} {what}" for what, number in SEEN.items()]
+    terminalreporter.write_line(f"neighbours: {', '.join(seen)}; {DOMAIN.refused} refused")

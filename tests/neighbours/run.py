@@ -22,6 +22,7 @@ and leave indices behind.
     haystack     opensearch-haystack      connections `SigV4HttpConnection`, `AsyncSigV4HttpConnection`, and `helpers`
                                           auth        our auth objects in opensearch-py's connections
                                           callable    our connections, which opensearch-py's auth objects sign for
+    urllib3_     urllib3                  lean        the connections in `SigV4HttpConnection`'s pool
 """
 
 import os
@@ -42,7 +43,7 @@ sys.path.insert(0, str(TESTS))
 
 from real_node import OwnNode  # noqa: E402
 
-NEIGHBOURS = ("haystack",)
+NEIGHBOURS = ("haystack", "urllib3_")
 # The one k-NN plugin of 2.19 on Maven Central. It comes without the native libraries of faiss and nmslib.
 OPENSEARCH, KNN = "2.19.1", "org.opensearch.plugin:opensearch-knn:2.19.1.0"
 AT_A_TIME = 2
