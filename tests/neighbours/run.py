@@ -15,8 +15,8 @@ each in a process of its own:
 What fails in all modes is listed as EXPECTED, with what is missing here; what ours fail alone as OF_OURS, with why that
 is meant. Both lists are strict: whatever else fails, and whatever of them passes, fails the run.
 
-The node is one of its own, with the k-NN plugin, never that of OPENSEARCH_URL: the suites change the cluster's settings,
-and leave indices behind.
+The node is one of its own, with the k-NN plugin, never that of OPENSEARCH_URL: the suites change the cluster's
+settings, and leave indices behind.
 
     module       suite of                 mode        what is tested
     haystack     opensearch-haystack      connections `SigV4HttpConnection`, `AsyncSigV4HttpConnection`, and `helpers`
