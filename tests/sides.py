@@ -31,7 +31,7 @@ from opensearchpy import (
 )
 from opensearchpy.helpers import BulkIndexError
 
-from opensearch_sigv4 import AsyncSigV4HttpConnection, SigV4HttpConnection
+from opensearch_sigv4 import AsyncSigV4HttpConnection, SigV4HttpConnection, connect
 from opensearch_sigv4.testing import LocalDomain
 from oracles import ACCESS_KEY, REGION, SECRET_KEY
 from transports import Driven
@@ -280,6 +280,11 @@ class Pair:
     def __repr__(self):
         return f"{self.over} {'signed' if self.signed else 'unsigned'}"
 
+    def returned(self, call, *args, **kwargs):
+        """What a call returns, once that is there."""
+        result = call(*args, **kwargs)
+        return self._run(result) if inspect.iscoroutine(result) else result
+
     def signing(self, connection_class):
         """What has a connection of this class sign."""
         if not self.signed:
@@ -314,9 +319,7 @@ class Pair:
         try:
             yield connection if self._run is None else Driven(connection, self._run)
         finally:
-            closing = connection.close()
-            if inspect.iscoroutine(closing):
-                self._run(closing)
+            self.returned(connection.close)
 
     def outcome(self, connection_class, call, server, *, make=None, level=logging.DEBUG, **options):
         """What `call(client)` does, with the making and closing of the client, or of what else `make` makes."""
@@ -395,3 +398,25 @@ def pair(over, signed):
         return
     with asyncio.Runner() as runner:
         yield Pair(over, signed, runner.run)
+
+
+# --- a real node -----------------------------------------------------------------------------------------------------
+
+# What is another one each time that it is asked for.
+VOLATILE = {"took", "index_uuid", "_scroll_id", "pit_id"}
+MADE = re.compile(r"(?<=/)[\w-]{22}(?=\])|(?<=with id ')[\w-]{20}(?=')|^[\w-]{20}$")
+
+
+def steady(value):
+    """A real node's answer without what is volatile in it."""
+    if isinstance(value, dict):
+        return {name: steady(item) for name, item in value.items() if name not in VOLATILE}
+    if isinstance(value, str):
+        return MADE.sub("made", value)
+    return [*map(steady, value)] if isinstance(value, (list, tuple)) else value
+
+
+def remove_indices(domain, prefix):
+    """Leave a node without the indices of one's own."""
+    with connect(domain.url, region=domain.region, credentials=domain.credentials) as client:
+        client.indices.delete(index=f"{prefix}*")
