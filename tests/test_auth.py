@@ -31,6 +31,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opensearchpy import AsyncHttpConnection, AsyncOpenSearch, OpenSearch, RequestsHttpConnection
 from requests.adapters import HTTPAdapter
+from requests.exceptions import InvalidSchema
 
 import opensearch_sigv4 as osv4
 from conftest import EXAMPLES
@@ -215,6 +216,14 @@ def test_a_signed_header_that_is_not_utf_8_is_refused():
         requests.Request("GET", URL, headers={"x-amz-meta": b"secret\xff"}, auth=auth).prepare()
     assert "secret" not in str(caught.value)
     requests.Request("GET", URL, headers={"x-other": b"\xff"}, auth=auth).prepare()
+
+
+@pytest.mark.parametrize("url", ["localhost:9200", "127.0.0.1:9200/_search", "ftp://localhost/", "http+unix://socket/"])
+def test_what_is_no_url_of_http_is_refused_as_requests_refuses_it(url):
+    with pytest.raises(InvalidSchema):
+        requests.get(url)
+    with pytest.raises(InvalidSchema, match=r"^url: an absolute http:// or https:// URL is needed$"):
+        requests.get(url, auth=osv4.RequestsAWSV4SignerAuth(static(), REGION))
 
 
 def test_no_url_is_sent_that_a_hop_might_read_otherwise():

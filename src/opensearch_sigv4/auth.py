@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import requests.auth
 from requests import PreparedRequest
+from requests.exceptions import InvalidSchema
 from requests.structures import CaseInsensitiveDict
 from requests.utils import super_len
 
@@ -313,8 +314,17 @@ def _text(value: str | bytes) -> str:
 
 
 def _as_sent(url: str) -> str:
-    """The URL in the form in which requests and urllib3 change nothing."""
-    parts = core.split_url(url)  # which refuses what urlsplit would drop
+    """The URL in the form in which requests and urllib3 change nothing.
+
+    Raises:
+        ValueError: it cannot be signed; where that is for its scheme, of the class that requests would raise.
+    """
+    try:
+        parts = core.split_url(url)  # which refuses what urlsplit would drop
+    except ValueError as error:
+        if url.partition(":")[0].lower() in spec.DEFAULT_PORTS:
+            raise
+        raise InvalidSchema(str(error)) from None
     scheme, netloc, _, _, fragment = urlsplit(url)
     if scheme == "http":
         netloc = netloc.removesuffix(":80")  # http.client would send it to a proxy, and nobody else, in the Host
