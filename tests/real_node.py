@@ -48,10 +48,13 @@ def find_node():
     Raises:
         NoNode: something is missing for one.
     """
-    if os.environ.get("OPENSEARCH_SIGV4_NODE") == "no":
-        raise NoNode("OPENSEARCH_SIGV4_NODE=no")
     url = os.environ.get("OPENSEARCH_URL")
     return ForeignNode(url) if url else OwnNode()
+
+
+def _check_that_one_is_wanted():
+    if os.environ.get("OPENSEARCH_SIGV4_NODE") == "no":
+        raise NoNode("OPENSEARCH_SIGV4_NODE=no")
 
 
 class _Node:
@@ -91,6 +94,7 @@ class ForeignNode(_Node):
     """A node that somebody else started and will end."""
 
     def __init__(self, url):
+        _check_that_one_is_wanted()
         host = urlsplit(url).hostname or ""
         if host != "localhost" and not ip_address(host).is_loopback:
             raise ValueError(f"OPENSEARCH_URL must be on loopback, for the tests load it: {url}")
@@ -113,6 +117,7 @@ class OwnNode(_Node):
         """`plugins` are GROUP:ARTIFACT:VERSION of zips, whose classes the launcher looks for; `settings` are those of
         the node, dots as two underscores.
         """
+        _check_that_one_is_wanted()
         self._settings = {name.replace("__", "."): value for name, value in settings.items()}
         self._java, self.java_version = _java()
         self.version = version or os.environ.get("OPENSEARCH_VERSION") or _newest_for(self.java_version)
