@@ -4,6 +4,7 @@ import gzip
 import json
 import logging
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -374,15 +375,15 @@ def silence(server):
 
 
 def slow_call(client):
-    return client.index(index="i", body={}, request_timeout=0.05)
+    return client.index(index="i", body={}, request_timeout=0.2)
 
 
 def timeout_of_a_param(client):
-    return client.index(index="i", body={}, params={"timeout": 0.05})
+    return client.index(index="i", body={}, params={"timeout": 0.2})
 
 
 TIMEOUTS = {
-    "timeout=": ({"timeout": 0.05}, lambda client: client.index(index="i", body={}), 1),
+    "timeout=": ({"timeout": 0.2}, lambda client: client.index(index="i", body={}), 1),
     "request_timeout=": ({}, slow_call, 1),
     "timeout= of a call": ({}, timeout_of_a_param, 1),
     "retry_on_timeout": ({"retry_on_timeout": True, "max_retries": 1}, slow_call, 2),
@@ -393,8 +394,18 @@ TIMEOUTS = {
 @pytest.mark.parametrize("name", TIMEOUTS)
 def test_timeouts(any_pair, server, name):
     options, call, requests = TIMEOUTS[name]
+
+    def call_and_wait(client):
+        """The server may read a request only when the client has given up."""
+        try:
+            return call(client)
+        finally:
+            deadline = time.monotonic() + 10
+            while len(server.received) < requests and time.monotonic() < deadline:
+                time.sleep(0.01)
+
     with silence(server):
-        theirs, _ = any_pair.same(call, server, differs=ADVICE, **options)
+        theirs, _ = any_pair.same(call_and_wait, server, differs=ADVICE, **options)
     assert (theirs.error["type"], len(theirs.requests)) == ("ConnectionTimeout", requests)
 
 
