@@ -5,8 +5,9 @@ import os
 from urllib.request import Request, urlopen
 
 DISTRIBUTION = "opensearch-haystack"
-IS_SIGNED = True
-MODES = ("theirs", "connections", "auth", "callable")
+SIGNED = ("connections", "auth", "callable")
+MODES = ("theirs", *SIGNED)
+SENDS_UNSIGNED = ()
 ARGUMENTS = ("tests", "-W", "ignore")
 ENVIRONMENT = {"HAYSTACK_TELEMETRY_ENABLED": "False"}
 
@@ -30,7 +31,7 @@ EXPECTED = {
         f"{SQL_RETRIEVER}_async_with_fetch_size",
     ],
 }
-OF_OURS = {
+IN_MODE = {
     "auth": {
         "it wants opensearch-py's own class": [
             f"tests/test_auth.py::TestAWSAuth::test_{test}"
@@ -46,11 +47,14 @@ OF_OURS = {
 }
 
 
+def upstream():
+    return os.environ["OPENSEARCH_URL"]
+
+
 def install(mode, domain, seen):
     from haystack_integrations.document_stores.opensearch import auth, document_store
 
-    node_url = os.environ["OPENSEARCH_URL"]
-    _refresh_soon(node_url)
+    _refresh_soon()
     options, options_async = {}, {}
     if mode in ("connections", "callable"):
         from opensearch_sigv4 import AsyncSigV4HttpConnection, SigV4HttpConnection
@@ -72,7 +76,7 @@ def install(mode, domain, seen):
         options["http_auth"], options_async["http_auth"] = haystacks, auth.AsyncAWSAuth(haystacks)
     if mode == "theirs":
         options["http_auth"] = options_async["http_auth"] = None
-    url = node_url if mode == "theirs" else domain.url
+    url = upstream() if mode == "theirs" else domain.url
     document_store.OpenSearch = _connecting_to(url, document_store.OpenSearch, options)
     document_store.AsyncOpenSearch = _connecting_to(url, document_store.AsyncOpenSearch, options_async)
 
@@ -97,12 +101,12 @@ def _haystacks_auth(auth, domain):
     )
 
 
-def _refresh_soon(node_url):
+def _refresh_soon():
     """Nearly every test writes with `refresh=wait_for`, which is a second each by default."""
     settings = {"refresh_interval": "20ms", "number_of_shards": 1, "number_of_replicas": 0}
     template = {"index_patterns": ["test_*"], "template": {"settings": settings}}
     put = Request(
-        f"{node_url}/_index_template/neighbours",
+        f"{upstream()}/_index_template/neighbours",
         json.dumps(template).encode(),
         {"Content-Type": "application/json"},
         method="PUT",

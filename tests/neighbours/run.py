@@ -9,20 +9,22 @@ A neighbour is a module beside this one, its adapter. It says where the suite is
 (by what a user would change: an option, an import), and which tests fail, and why. Each suite runs in several modes,
 each in a process of its own:
 
-    theirs    opensearch-py's (or urllib3's, requests') own classes, unsigned, straight to the server
-    others    ours in their place, everything through a LocalDomain, which refuses what is not signed right
+    theirs    the classes that ours replace, straight to the server
+    others    ours in their place; in a mode of SIGNED through a LocalDomain, which refuses what is not signed right
 
-What fails in all modes is listed as EXPECTED, with what is missing here; what ours fail alone as OF_OURS, with why that
-is meant. Both lists are strict: whatever else fails, and whatever of them passes, fails the run.
+What fails in all modes is listed as EXPECTED, with what is missing here; what fails in one alone in IN_MODE, with why
+that is meant, or whose fault it is. The lists are strict: whatever else fails, and whatever of them passes, is a failure.
 
-The node is one of its own, with the k-NN plugin, never that of OPENSEARCH_URL: the suites change the cluster's
-settings, and leave indices behind.
+The node is one of its own, with the k-NN plugin, never that of OPENSEARCH_URL: the suites change the settings of the
+cluster, and leave indices behind.
 
     module       suite of                 mode        what is tested
     haystack     opensearch-haystack      connections `SigV4HttpConnection`, `AsyncSigV4HttpConnection`, and `helpers`
                                           auth        our auth objects in opensearch-py's connections
                                           callable    our connections, which opensearch-py's auth objects sign for
     urllib3_     urllib3                  lean        the connections in `SigV4HttpConnection`'s pool
+    requests_    requests                 auth        `RequestsAWSV4SignerAuth` in every session
+                                          verified    the same through a LocalDomain, which refuses redirects
 """
 
 import os
@@ -43,7 +45,7 @@ sys.path.insert(0, str(TESTS))
 
 from real_node import OwnNode  # noqa: E402
 
-NEIGHBOURS = ("haystack", "urllib3_")
+NEIGHBOURS = ("haystack", "urllib3_", "requests_")
 # The one k-NN plugin of 2.19 on Maven Central. It comes without the native libraries of faiss and nmslib.
 OPENSEARCH, KNN = "2.19.1", "org.opensearch.plugin:opensearch-knn:2.19.1.0"
 AT_A_TIME = 2

@@ -1,8 +1,8 @@
 """urllib3: its pools, with the lean connections that `SigV4HttpConnection` gives to its own."""
 
 DISTRIBUTION = "urllib3"
-IS_SIGNED = False
 MODES = ("theirs", "lean")
+SIGNED = SENDS_UNSIGNED = ()
 ENVIRONMENT = {}
 SERVED = "test/with_dummyserver"
 ARGUMENTS = (
@@ -34,7 +34,7 @@ EXPECTED = {
         *(f"{https}::test_http2_probe_result_is_cached[{http}]" for https in HTTPS for http in ("h11", "h2")),
     ],
 }
-OF_OURS = {
+IN_MODE = {
     "lean": {
         "it wants urllib3's own class, and no subclass": [
             "test/test_connectionpool.py::TestConnectionPool::test_pool_timeouts",
