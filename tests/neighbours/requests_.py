@@ -100,12 +100,12 @@ def upstream():
 
 
 def install(mode, domain, seen):
+    import opensearchpy
     import requests
     from botocore.credentials import Credentials
     from pytest_httpbin.serve import Server
 
     import opensearch_sigv4
-    import opensearchpy
 
     package = opensearchpy if mode == "theirs" else opensearch_sigv4
     credentials = Credentials(domain.credentials.access_key, domain.credentials.secret_key)

@@ -13,7 +13,7 @@ each in a process of its own:
     others    ours in their place; in a mode of SIGNED through a LocalDomain, which refuses what is not signed right
 
 What fails in all modes is listed as EXPECTED, with what is missing here; what fails in one alone in IN_MODE, with why
-that is meant, or whose fault it is. The lists are strict: whatever else fails, and whatever of them passes, is a failure.
+that is meant, or whose fault it is. Both are strict: whatever else fails, and whatever of them passes, is an error.
 
 The node is one of its own, with the k-NN plugin, never that of OPENSEARCH_URL: the suites change the settings of the
 cluster, and leave indices behind.
