@@ -6,7 +6,6 @@ what it is for, on which the core must leave the GIL disabled as well.
 import hashlib
 import os
 import random
-import subprocess
 import sys
 import sysconfig
 import threading
@@ -17,6 +16,7 @@ import pytest
 
 from opensearch_sigv4.core import _python
 from oracles import ACCESS_KEY, AT, REGION, SECRET_KEY, TOKEN
+from processes import run
 
 URL = "https://search-logs-abc.us-east-1.es.amazonaws.com/_bulk?b=1&a=2"
 READERS = 4
@@ -43,10 +43,9 @@ assert not sys._is_gil_enabled()
 from opensearch_sigv4.core import _{core.name}
 assert not sys._is_gil_enabled()
 """
-    # In a process of its own: other packages that the tests use may have enabled it here.
-    subprocess.run(
-        [sys.executable, "-c", program], check=True, timeout=60, env={"PYTHONPATH": os.pathsep.join(sys.path)}
-    )
+    # In a process of its own: other packages that the tests use may have enabled it here, or PYTHON_GIL forbids that.
+    ran = run(sys.executable, "-c", program, timeout=60, PYTHONPATH=os.pathsep.join(sys.path))
+    assert ran.returncode == 0, ran.stderr
 
 
 def race(read, *changes):
