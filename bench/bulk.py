@@ -742,21 +742,16 @@ def main():
         if result["problem"]
     ]
     print(*(problems or ["every document, every signature and every report is correct"]), sep="\n")
-    if options.json:
-        harness.write_json(
-            options.json,
-            {
-                "machine": machine,
-                "versions": versions,
-                "documents": {"what": what, "count": len(ids), "bytes": size},
-                "notes": notes,
-                "encodings": encodings,
-                "targets": [
-                    dict(zip(("what", "measured", "target", "aim", "unit"), target, strict=True)) for target in found
-                ],
-                "problems": problems,
-            },
-        )
+    results = {
+        "machine": machine,
+        "versions": versions,
+        "documents": {"what": what, "count": len(ids), "bytes": size},
+        "notes": notes,
+        "encodings": encodings,
+        "targets": [dict(zip(("what", "measured", "target", "aim", "unit"), target, strict=True)) for target in found],
+        "problems": problems,
+    }
+    harness.write_json(options, results)
     return 1 if problems else 0
 
 

@@ -479,8 +479,7 @@ def main():
         if result["correct"] != "yes"
     ]
     print("", *(found or ["every answer, and every signature checked, is correct"]), sep="\n")
-    if options.json:
-        harness.write_json(options.json, as_json(machine, versions, notes, schemes, found))
+    harness.write_json(options, as_json(machine, versions, notes, schemes, found))
     return 1 if found else 0
 
 

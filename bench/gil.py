@@ -114,8 +114,7 @@ def main():
     ]
     print(harness.table(header, rows, markdown=options.markdown))
     print(EXPLANATION)
-    if options.json:
-        harness.write_json(options.json, {"machine": harness.machine(), "results": results})
+    harness.write_json(options, {"machine": harness.machine(), "results": results})
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import statistics
 import time
 import traceback
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -252,6 +253,8 @@ def table(header, rows, *, markdown=False):
     return "\n".join("  ".join(line).rstrip() for line in lines)
 
 
-def write_json(path, results):
-    """Write `results` to `path`, readable and stable."""
-    path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+def write_json(options, results):
+    """Write `results` to the file that `options` name, if any, with what report.py says beside each plot."""
+    if options.json:
+        about = {"date": datetime.now(UTC).date().isoformat(), "cores": os.cpu_count(), "quick": options.quick}
+        options.json.write_text(json.dumps(about | results, indent=1) + "\n", encoding="utf-8")

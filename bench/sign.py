@@ -611,8 +611,7 @@ def main():
     print(targets_table(targets(cases), judged=not options.quick, markdown=options.markdown))
     found = problems(cases, threads, judged=not options.quick)
     print("", *(found or ["every signature checked is correct"]), sep="\n")
-    if options.json:
-        harness.write_json(options.json, as_json(machine, versions, notes, cases, threads, found))
+    harness.write_json(options, as_json(machine, versions, notes, cases, threads, found))
     return 1 if found else 0
 
 
