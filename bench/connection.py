@@ -9,6 +9,7 @@ another process. What is measured and what is not is in bench/README.md.
 import asyncio
 import contextlib
 import itertools
+import json
 import re
 import socket
 import ssl
@@ -23,7 +24,8 @@ from sign import ACCESS_KEY, REGION, SECRET_KEY, SERVICE, TOKEN
 
 SCHEMES = ("http", "https")
 BODY_SIZE = 1 << 10
-BODY = b'%015d\n{"message":"' + b"a" * (BODY_SIZE - 16 - 14) + b'"}'
+MESSAGE = "a" * (BODY_SIZE - 41)
+BODY = b'{"number":"%015d","message":"' + MESSAGE.encode() + b'"}'
 ANSWER = b'{"took":3,"errors":false,"items":[{"index":{"_id":"1","result":"created","status":201}}],"filler":"'
 ANSWER += b"x" * (300 - len(ANSWER) - 2) + b'"}'
 HEAD = (
@@ -37,6 +39,7 @@ HEAD = (
     b"\r\n" % len(ANSWER)
 )
 EXPECTED = (200, ANSWER.decode())
+EXPECTED_PARSED = json.loads(ANSWER)
 
 OPENSEARCH_PY = "opensearch-py, unsigned"
 OPENSEARCH_PY_SIGNED = "opensearch-py, signed"
@@ -47,6 +50,9 @@ UNSIGNED = "ours, unsigned"
 URLOPEN = "urllib3 urlopen"
 HTTP_CLIENT = "http.client"
 RAW = "raw socket"
+CLIENT_OPENSEARCH_PY = "opensearch-py, signed, with its client"
+CLIENT_CYTHON = "ours, signed (cython), with the client"
+CLIENT_PYTHON = "ours, signed (python), with the client"
 ASYNC_OPENSEARCH_PY = "opensearch-py async, unsigned"
 ASYNC_OPENSEARCH_PY_SIGNED = "opensearch-py async, signed"
 ASYNC_CYTHON = "ours async, signed (cython)"
@@ -242,6 +248,42 @@ def raw_socket(scheme, port, ca_certs, target):
     return ask
 
 
+def _client(client, target):
+    """All that a program waits for: a document made text, sent by opensearch-py's transport, and the answer parsed."""
+
+    def ask(body):
+        document = {"number": body[11:26].decode(), "message": MESSAGE}
+        answer = client.transport.perform_request("POST", target, body=document)
+        return EXPECTED if answer == EXPECTED_PARSED else answer
+
+    return ask
+
+
+def client_opensearch_py(scheme, port, ca_certs, target):
+    from opensearchpy import OpenSearch, Urllib3AWSV4SignerAuth
+
+    auth = Urllib3AWSV4SignerAuth(refreshable(), REGION, SERVICE)
+    host = {"host": "127.0.0.1", "port": port}
+    return _client(OpenSearch([host], http_auth=auth, **_tls(scheme, ca_certs)), target)
+
+
+def _our_client(backend, scheme, port, ca_certs, target):
+    from opensearch_sigv4 import connect
+
+    _need(backend)
+    options = {"ca_certs": ca_certs} if scheme == "https" else {}
+    url = f"{scheme}://127.0.0.1:{port}"
+    return _client(connect(url, region=REGION, service=SERVICE, credentials=refreshable(), **options), target)
+
+
+def client_cython(*address, target):
+    return _our_client("cython", *address, target)
+
+
+def client_python(*address, target):
+    return _our_client("python", *address, target)
+
+
 def _perform_request_async(connection, target):
     async def ask(body):
         status, _, text = await connection.perform_request("POST", target, body=body)
@@ -308,6 +350,9 @@ ROWS = {
     URLOPEN: urlopen,
     HTTP_CLIENT: http_client,
     RAW: raw_socket,
+    CLIENT_OPENSEARCH_PY: client_opensearch_py,
+    CLIENT_CYTHON: client_cython,
+    CLIENT_PYTHON: client_python,
     ASYNC_OPENSEARCH_PY: async_opensearch_py,
     ASYNC_OPENSEARCH_PY_SIGNED: async_opensearch_py_signed,
     ASYNC_CYTHON: async_cython,
@@ -316,6 +361,7 @@ ROWS = {
 }
 SIGNED = (
     *(OPENSEARCH_PY_SIGNED, CYTHON, PYTHON, STOCK),
+    *(CLIENT_OPENSEARCH_PY, CLIENT_CYTHON, CLIENT_PYTHON),
     *(ASYNC_OPENSEARCH_PY_SIGNED, ASYNC_CYTHON, ASYNC_PYTHON),
 )
 ASYNC = (ASYNC_OPENSEARCH_PY, ASYNC_OPENSEARCH_PY_SIGNED, ASYNC_CYTHON, ASYNC_PYTHON, AIOHTTP)
@@ -358,7 +404,7 @@ def ask_all(row, ports, ca_certs):
 
 
 def start(row, ports, ca_certs):
-    env = {"OPENSEARCH_SIGV4_NO_EXTENSIONS": "1"} if row in (PYTHON, STOCK, ASYNC_PYTHON) else {}
+    env = {"OPENSEARCH_SIGV4_NO_EXTENSIONS": "1"} if row in (PYTHON, STOCK, CLIENT_PYTHON, ASYNC_PYTHON) else {}
     return harness.Worker(row, ask_all, row, ports, ca_certs, env=env)
 
 
