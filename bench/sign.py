@@ -66,10 +66,10 @@ class Case(NamedTuple):
 
     def __str__(self):
         token = "300-character session token" if self.token else "no session token"
-        return f"{_size(self.size)} body, {token}, {'cold' if self.cold else 'warm'} key"
+        return f"{size_in_words(self.size)} body, {token}, {'cold' if self.cold else 'warm'} key"
 
 
-def _size(size):
+def size_in_words(size):
     for unit, name in ((1 << 20, "MB"), (1 << 10, "KB")):
         if size >= unit:
             return f"{size // unit} {name}"
@@ -80,6 +80,7 @@ MAIN = Case(1 << 10)
 LARGE = Case(5 << 20)
 COLD = Case(1 << 10, cold=True)
 WARM = [Case(size, token) for size in (0, 1 << 10, 64 << 10, 5 << 20) for token in (True, False)]
+SIZES = [Case(size) for size in (256, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 5 << 20)]
 MEGABYTE = Case(1 << 20)
 
 
@@ -499,6 +500,20 @@ def case_table(results, *, markdown):
     return harness.table(header, lines, markdown=markdown)
 
 
+def sizes_table(cases, *, markdown):
+    """CPU minima, with a column for each size."""
+    header = ["us per signature, CPU min", *(size_in_words(case.size) for case in cases), "correct"]
+    lines = []
+    for row in ROWS:
+        results = [rows.get(row) for rows in cases.values()]
+        if not all(results):
+            continue
+        verdicts = {result["correct"] for result in results}
+        verdict = "WRONG" if "WRONG" in verdicts else verdicts.pop()
+        lines.append([row, *(f"{result['cpu_us']['min']:.2f}" for result in results), verdict])
+    return harness.table(header, lines, markdown=markdown)
+
+
 def print_if_busy(results):
     if rows := harness.busy(results):
         print(f"\nNOTE: THE MACHINE WAS BUSY: do not use these wall times ({', '.join(rows)})")
@@ -593,14 +608,19 @@ def main():
         notes += left_out
         for note in notes:
             print(f"NOTE: {note}")
+
+        def asked_of(case):
+            return {row: workers[row] for row in rows_of(case) if row in workers}
+
         for case in [*WARM, COLD]:
-            asked = {row: workers[row] for row in rows_of(case) if row in workers}
-            cases[case] = measure_case(asked, case, rounds, budget_s)
+            cases[case] = measure_case(asked_of(case), case, rounds, budget_s)
             print(f"\n{case} ({floor_blocks(case)} SHA-256 blocks)\n")
             print(case_table(cases[case], markdown=options.markdown))
             print_if_busy(cases[case])
             if case.cold:
                 print("\nnot measured: opensearch-py, botocore (no time to set; they derive the key each time anyway)")
+        sizes = {case: cases.get(case) or measure_case(asked_of(case), case, rounds, budget_s) for case in SIZES}
+        print(f"\nby size of the body, with a session token\n\n{sizes_table(sizes, markdown=options.markdown)}")
         for case in (MAIN, LARGE):
             asked = {row: worker for row, worker in workers.items() if row != FLOOR}
             threads[case] = measure_threads(asked, case, rounds, budget_s)
@@ -609,18 +629,19 @@ def main():
 
     print(f"\ntargets: {MAIN}, unless it says otherwise\n")
     print(targets_table(targets(cases), judged=not options.quick, markdown=options.markdown))
-    found = problems(cases, threads, judged=not options.quick)
+    found = problems(sizes | cases, threads, judged=not options.quick)
     print("", *(found or ["every signature checked is correct"]), sep="\n")
-    harness.write_json(options, as_json(machine, versions, notes, cases, threads, found))
+    harness.write_json(options, as_json(machine, versions, notes, cases, sizes, threads, found))
     return 1 if found else 0
 
 
-def as_json(machine, versions, notes, cases, threads, found):
+def as_json(machine, versions, notes, cases, sizes, threads, found):
     return {
         "machine": machine,
         "versions": versions,
         "notes": notes,
         "cases": {str(case): {"blocks": floor_blocks(case), "rows": rows} for case, rows in cases.items()},
+        "sizes": {case.size: rows for case, rows in sizes.items()},
         "threads": {str(case): rows for case, rows in threads.items()},
         "targets": [
             dict(zip(("ratio", "measured", "target", "aim"), target, strict=True)) for target in targets(cases)
