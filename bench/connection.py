@@ -485,11 +485,15 @@ def targets(schemes):
     ]
 
 
+def reached(ratio, target, aim):
+    return "aim" if ratio <= aim else "target" if ratio <= target else "missed"
+
+
 def targets_table(targets, *, judged, markdown):
     lines = []
     for what, ratio, target, aim in targets:
-        reached = "aim" if ratio <= aim else "target" if ratio <= target else "missed"
-        lines.append([what, f"{ratio:.3f}", f"{target:g}", f"{aim:g}", reached if judged else "not judged"])
+        verdict = reached(ratio, target, aim) if judged else "not judged"
+        lines.append([what, f"{ratio:.3f}", f"{target:g}", f"{aim:g}", verdict])
     header = [f"http, ratio of CPU minima to {OPENSEARCH_PY}", "measured", "target", "aim", "reached"]
     return harness.table(header, lines, markdown=markdown)
 

@@ -38,6 +38,8 @@ HEADERS = {"content-type": "application/x-ndjson", "host": HOST}
 CYTHON = "ours (cython)"
 PYTHON = "ours (python)"
 OPENSEARCH_PY = "opensearch-py"
+BOTOCORE = "botocore"
+REQUESTS_AWS4AUTH = "requests-aws4auth"
 AWSCRT = "awscrt"
 AWSCRT_HASHED = "awscrt, body hashed by hashlib"
 HASHLIB = "hashlib alone"
@@ -253,8 +255,8 @@ def hashlib_alone(case):
 
 ROWS = {
     OPENSEARCH_PY: opensearch_py,
-    "botocore": botocore,
-    "requests-aws4auth": requests_aws4auth,
+    BOTOCORE: botocore,
+    REQUESTS_AWS4AUTH: requests_aws4auth,
     AWSCRT: awscrt,
     AWSCRT_HASHED: awscrt_hashed,
     PYTHON: ours_python,
@@ -265,7 +267,7 @@ ROWS = {
 OURS = (CYTHON, PYTHON)
 SIGNERS = [row for row in ROWS if row not in (HASHLIB, FLOOR)]
 # The others derive the key for every request and take its day from the clock.
-TAKE_A_TIME = ("requests-aws4auth", AWSCRT, AWSCRT_HASHED, PYTHON, CYTHON)
+TAKE_A_TIME = (REQUESTS_AWS4AUTH, AWSCRT, AWSCRT_HASHED, PYTHON, CYTHON)
 
 
 # --- a row's process ----------------------------------------------------------------------------------------
