@@ -130,6 +130,7 @@ class TimedSerializer(JSONSerializer):
     """
 
     def dumps(self, data: Any) -> Any:
+        """opensearch-py's `dumps`, whose time the hooks are told of as `serialise`."""
         if not _hooks or isinstance(data, (str, bytes)):
             return super().dumps(data)
         start_ns = time_ns()
