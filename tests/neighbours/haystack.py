@@ -1,8 +1,7 @@
 """opensearch-haystack: Haystack's document store, synchronous and asynchronous, and its retrievers."""
 
-import json
-import os
-from urllib.request import Request, urlopen
+from neighbours.node import node_url as upstream
+from neighbours.node import refresh_soon
 
 DISTRIBUTION = "opensearch-haystack"
 SIGNED = ("connections", "auth", "callable")
@@ -47,14 +46,10 @@ IN_MODE = {
 }
 
 
-def upstream():
-    return os.environ["OPENSEARCH_URL"]
-
-
 def install(mode, domain, seen):
     from haystack_integrations.document_stores.opensearch import auth, document_store
 
-    _refresh_soon()
+    refresh_soon("test_*")
     options, options_async = {}, {}
     if mode in ("connections", "callable"):
         from opensearch_sigv4 import AsyncSigV4HttpConnection, SigV4HttpConnection
@@ -99,16 +94,3 @@ def _haystacks_auth(auth, domain):
         aws_secret_access_key=Secret.from_token(domain.credentials.secret_key),
         aws_region_name=Secret.from_token(domain.region),
     )
-
-
-def _refresh_soon():
-    """Nearly every test writes with `refresh=wait_for`, which is a second each by default."""
-    settings = {"refresh_interval": "20ms", "number_of_shards": 1, "number_of_replicas": 0}
-    template = {"index_patterns": ["test_*"], "template": {"settings": settings}}
-    put = Request(
-        f"{upstream()}/_index_template/neighbours",
-        json.dumps(template).encode(),
-        {"Content-Type": "application/json"},
-        method="PUT",
-    )
-    urlopen(put, timeout=60).close()

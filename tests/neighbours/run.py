@@ -22,9 +22,12 @@ cluster, and leave indices behind.
     haystack     opensearch-haystack      connections `SigV4HttpConnection`, `AsyncSigV4HttpConnection`, and `helpers`
                                           auth        our auth objects in opensearch-py's connections
                                           callable    our connections, which opensearch-py's auth objects sign for
-    urllib3_     urllib3                  lean        the connections in `SigV4HttpConnection`'s pool
+    langchain    langchain-community      connections `SigV4HttpConnection` with our auth object, and `helpers`
+                                          auth        our auth objects in opensearch-py's connection
+    logger       opensearch-logger        connections `SigV4HttpConnection`, and `helpers`
     requests_    requests                 auth        `RequestsAWSV4SignerAuth` in every session
                                           verified    the same through a LocalDomain, which refuses redirects
+    urllib3_     urllib3                  lean        the connections in `SigV4HttpConnection`'s pool
 """
 
 import os
@@ -45,10 +48,10 @@ sys.path.insert(0, str(TESTS))
 
 from real_node import OwnNode  # noqa: E402
 
-NEIGHBOURS = ("haystack", "urllib3_", "requests_")
+NEIGHBOURS = ("haystack", "langchain", "logger", "requests_", "urllib3_")
 # The one k-NN plugin of 2.19 on Maven Central. It comes without the native libraries of faiss and nmslib.
 OPENSEARCH, KNN = "2.19.1", "org.opensearch.plugin:opensearch-knn:2.19.1.0"
-AT_A_TIME = 2
+AT_A_TIME = 1  # they change the settings of the node that they share
 TIMEOUT_S = 600
 MEMORY = "/dev/shm"  # each test has an index of its own, made and deleted: on a disk that is most of the time
 
