@@ -12,6 +12,7 @@ from hypothesis import settings
 
 from judge import Judge
 from opensearch_sigv4 import backend, credentials
+from oracles import SESSION_KEY, TOKEN
 from real_node import NoNode, OwnNode, find_node
 from recorder import recorder
 
@@ -41,16 +42,17 @@ def pytest_collection_modifyitems(config, items):
 RAN_ON_NODE = pytest.StashKey[Counter[str]]()
 
 
-def pytest_runtest_call(item):
-    for node in {item.funcargs[name] for name in ("real_node", "own_node") if name in item.funcargs}:
-        item.config.stash.setdefault(RAN_ON_NODE, Counter())[str(node)] += 1
+def pytest_runtest_makereport(item, call):
+    if call.when == "call" and call.excinfo is None:
+        for node in {item.funcargs[name] for name in ("real_node", "own_node") if name in item.funcargs}:
+            item.config.stash.setdefault(RAN_ON_NODE, Counter())[str(node)] += 1
 
 
 def pytest_terminal_summary(terminalreporter, config):
     versions = [f"{name} {metadata.version(name)}" for name in ("opensearch-py", "urllib3", "botocore")]
     terminalreporter.write_line(f"Python {platform.python_version()}, {', '.join(versions)}, the {backend} core")
     for node, count in config.stash.get(RAN_ON_NODE, {}).items():
-        terminalreporter.write_line(f"{node}: {count} tests ran on it")
+        terminalreporter.write_line(f"{node}: {count} tests passed on it")
 
 
 class Twin:
@@ -135,6 +137,7 @@ def real_domain_of_session(real_node):
     from opensearch_sigv4.testing import LocalDomain
 
     with LocalDomain(upstream=real_node.url) as domain:
+        domain.add_credentials(SESSION_KEY, domain.credentials.secret_key, TOKEN)
         yield domain
 
 

@@ -14,16 +14,15 @@ As a script it fetches and builds what both versions need.
 import json
 import os
 import re
+import secrets
 import shutil
 import socket
 import subprocess
 import tempfile
 import time
-from ipaddress import ip_address
 from itertools import chain
 from pathlib import Path
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, Request, build_opener
 
 PROJECT = Path(__file__).parent / "node"
@@ -34,6 +33,9 @@ START_TIMEOUT_S = 120
 STOP_TIMEOUT_S = 60
 MAVEN_TIMEOUT_S = 900
 MAX_CONTENT_LENGTH = 10 * 1024 * 1024  # of the node started here: as that of Amazon's smaller instances
+
+# Of what a test makes on a node that may be somebody's: no other run, and nobody else, has such names.
+RUN = f"osv4-{secrets.token_hex(3)}-"
 
 _open = build_opener(ProxyHandler({})).open
 
@@ -95,9 +97,8 @@ class ForeignNode(_Node):
 
     def __init__(self, url):
         _check_that_one_is_wanted()
-        host = urlsplit(url).hostname or ""
-        if host != "localhost" and not ip_address(host).is_loopback:
-            raise ValueError(f"OPENSEARCH_URL must be on loopback, for the tests load it: {url}")
+        if not re.fullmatch(r"http://(localhost|127\.[0-9.]+|\[::1\])(:\d+)?/?", url):
+            raise ValueError(f"OPENSEARCH_URL must be http://HOST:PORT on loopback, for the tests load it: {url}")
         self.url = url.rstrip("/")
 
     def start(self):
@@ -121,6 +122,7 @@ class OwnNode(_Node):
         self._settings = {name.replace("__", "."): value for name, value in settings.items()}
         self._java, self.java_version = _java()
         self.version = version or os.environ.get("OPENSEARCH_VERSION") or _newest_for(self.java_version)
+        _check(self.version, self.java_version)
         self._classpath = os.pathsep.join([_classpath(self.version), *chain.from_iterable(map(_jars_of, plugins))])
         self._home = self._process = None
 
@@ -168,6 +170,7 @@ class OwnNode(_Node):
 
     def stop(self):
         """End it in good order; its data stay."""
+        self._process.stdin.write(b"keep")
         self._process.stdin.close()
         try:
             self._process.wait(STOP_TIMEOUT_S)
@@ -197,19 +200,27 @@ def _java():
     home = os.environ.get("OPENSEARCH_JAVA_HOME") or os.environ.get("JAVA_HOME")
     java = shutil.which("java", path=os.path.join(home, "bin") if home else None)
     if java is None:
-        raise NoNode("no OPENSEARCH_URL, and no Java to start a node with")
+        raise NoNode("no Java to start a node with")
     says = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
     version = re.search(r'version "(\d+)', says.stderr)
     if version is None:
-        raise NoNode(f"no OPENSEARCH_URL, and Java does not run: {says.stderr.strip()}")
+        raise NoNode(f"Java does not run: {says.stderr.strip()}")
     return java, int(version[1])
 
 
 def _newest_for(java_version):
     runnable = [version for needed, version in VERSIONS.items() if needed <= java_version]
     if not runnable:
-        raise NoNode(f"no OPENSEARCH_URL, and Java {java_version} is too old for a node: {min(VERSIONS)} is needed")
+        raise NoNode(f"Java {java_version} is too old for a node: {min(VERSIONS)} is needed")
     return runnable[-1]
+
+
+def _check(version, java_version):
+    needed = {"2": 17, "3": 21}.get(version.partition(".")[0])
+    if needed is None:
+        raise NoNode(f"OpenSearch {version} was not tried: 2.x and 3.x were")
+    if java_version < needed:
+        raise NoNode(f"OpenSearch {version} needs Java {needed}, and this is {java_version}")
 
 
 def _classpath(version):
@@ -250,7 +261,7 @@ def _jars_of(plugin):
 def _run(*arguments):
     maven = shutil.which("mvn")
     if maven is None:
-        raise NoNode("no OPENSEARCH_URL, and no Maven (mvn) to get a node by")
+        raise NoNode("no Maven (mvn) to get a node by")
     ran = subprocess.run(
         [maven, "-B", "-q", *arguments],
         cwd=PROJECT,
@@ -262,7 +273,7 @@ def _run(*arguments):
         check=False,
     )
     if ran.returncode:
-        raise NoNode(f"no OPENSEARCH_URL, and Maven failed ({arguments[0]}): {ran.stdout.strip()[-1000:]}")
+        raise NoNode(f"Maven failed ({arguments[0]}): {ran.stdout.strip()[-1000:]}")
 
 
 def _free_port():

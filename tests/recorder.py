@@ -37,9 +37,8 @@ class Recorder(BaseHTTPRequestHandler):
 def recorder(tls=None):
     """A server with `url`; `received`: (method, target, headers, body) of each request; and `answer`.
 
-    That is (status, headers, body), or a function of the handler, in its thread, that returns one. A header whose value
-    is a list is sent once for each. `tls` is the
-    SSLContext of a server.
+    That is (status, headers, body), or a function of the handler, in its thread, that returns one. A header whose
+    value is a list is sent once for each. `tls` is the SSLContext of a server.
     """
     with ThreadingHTTPServer(("127.0.0.1", 0), Recorder) as server:
         server.daemon_threads = True
@@ -51,9 +50,11 @@ def recorder(tls=None):
             server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        yield server
-        server.shutdown()
-        thread.join(5)
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join(5)
 
 
 @contextlib.contextmanager

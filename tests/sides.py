@@ -11,6 +11,7 @@ import inspect
 import itertools
 import logging
 import re
+import time
 import warnings
 from collections.abc import Mapping
 from contextlib import contextmanager
@@ -34,8 +35,8 @@ from opensearchpy.helpers import BulkIndexError
 
 import opensearch_sigv4
 from opensearch_sigv4 import AsyncSigV4HttpConnection, SigV4HttpConnection, connect
-from opensearch_sigv4.testing import LocalDomain
-from oracles import ACCESS_KEY, REGION, SECRET_KEY
+from opensearch_sigv4.testing import LocalDomain, verify
+from oracles import REGION, SECRET_KEY, SESSION_KEY, TOKEN
 from transports import Driven
 
 LOGGERS = ("opensearch", "opensearchpy.trace", "opensearch_sigv4", "urllib3")
@@ -65,7 +66,8 @@ def plain(text, ports=()):
 
 
 def credentials():
-    return Credentials(ACCESS_KEY, SECRET_KEY)
+    """Those of a session, which `real_domain` knows."""
+    return Credentials(SESSION_KEY, SECRET_KEY, TOKEN)
 
 
 # --- what one call did ---------------------------------------------------------------------------------------
@@ -204,6 +206,25 @@ def take_received(server):
     ]
     server.reset()
     return taken
+
+
+def check_signature(request):
+    """What ours sign, somebody else verifies; the parents' faults are no concern of ours."""
+    method, target, headers, body = request
+    raw = tuple((name.encode(), value.encode("latin-1")) for name, value in headers)
+    if any(name.lower() == b"authorization" and value.startswith(b"AWS4-") for name, value in raw):
+        known = {SESSION_KEY: verify.Credentials(SESSION_KEY, SECRET_KEY, TOKEN)}
+        verdict = verify.verify(
+            method,
+            target.encode("latin-1"),
+            raw,
+            body,
+            region=REGION,
+            service="es",
+            find_credentials=known.get,
+            now=time.time(),
+        )
+        assert verdict.code == verify.VERIFIED, verdict
 
 
 def normal_request(request, ports=()):
@@ -351,7 +372,11 @@ class Pair:
             if connection_class is self.ours or not AIOHTTP_WARNS.match(str(warning.message))
         ]
         if server is not None:
-            found.requests = [normal_request(request, ports) for request in take_received(server)]
+            requests = take_received(server)
+            if connection_class is self.ours and self.signed:
+                for request in requests:
+                    check_signature(request)
+            found.requests = [normal_request(request, ports) for request in requests]
         return found
 
     def same(self, call, server, *, differs=(), before=None, **options):

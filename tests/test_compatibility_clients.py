@@ -9,6 +9,7 @@ import pytest
 from opensearchpy import TransportError
 from opensearchpy.client.utils import NamespacedClient
 
+from real_node import RUN
 from sides import raw, remove_indices, steady
 
 # --- every method, as it is sent -----------------------------------------------------------------------------------
@@ -67,7 +68,7 @@ def test_every_method(signed_pair, server):
 
 # --- a real node ------------------------------------------------------------------------------------------------------
 
-INDEX = "compatibility-clients"
+INDEX = f"{RUN}clients"
 DOCUMENTS = [{"title": f"title {n}", "n": n, "at": f"2024-02-{n + 1:02}"} for n in range(12)]
 
 

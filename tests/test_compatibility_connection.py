@@ -1,14 +1,18 @@
 """Compatibility with opensearch-py: what a connection takes, and what it says of itself."""
 
+import asyncio
 import hashlib
 import ssl
 
 import pytest
 import trustme
-from opensearchpy import Connection
+from opensearchpy import AIOHttpConnection, AsyncOpenSearch, Connection
+from opensearchpy import ConnectionError as OpenSearchConnectionError
 
+from opensearch_sigv4 import AsyncSigV4HttpConnection
+from oracles import REGION
 from recorder import recorder
-from sides import ABSENT, ADVICE, Apart, Difference, raw
+from sides import ABSENT, ADVICE, Apart, Difference, credentials, raw, take_received
 
 # --- arguments ---------------------------------------------------------------------------------------------------
 
@@ -82,7 +86,6 @@ ARGUMENTS = {
     ),
     "ssl_assert_fingerprint": ({"use_ssl": True, "ssl_assert_fingerprint": "ab" * 20}, []),
     "ca_certs": ({"use_ssl": True, "ca_certs": CAS}, []),
-    "trust_env": ({"trust_env": True}, []),
     "what there is not": ({"no_such_argument": 1}, []),
 }
 
@@ -357,9 +360,35 @@ ENVIRONMENTS = {
 }
 
 
-@pytest.mark.row("environment, `trust_env`")
+@pytest.mark.row("proxies of the environment")
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_environments(any_pair, server, monkeypatch, name):
+    """Neither goes through a proxy that it was not told to use."""
     monkeypatch.setenv(name, ENVIRONMENTS[name])
-    theirs, _ = any_pair.same(lambda client: client.info(), server, trust_env=True)
+    theirs, _ = any_pair.same(lambda client: client.info(), server)
     assert len(theirs.requests) == 1
+
+
+@pytest.mark.row("proxies of the environment")
+@pytest.mark.parametrize("no_proxy", ["", "search.internal"])
+def test_trust_env(server, monkeypatch, no_proxy):
+    """Of opensearch-py's asynchronous connections AIOHttpConnection, which is the client's own choice, knows it."""
+    monkeypatch.setenv("http_proxy", server.url)
+    monkeypatch.setenv("no_proxy", no_proxy)
+
+    async def targets(connection_class, **options):
+        client = AsyncOpenSearch(
+            "http://search.internal:9200", connection_class=connection_class, trust_env=True, max_retries=0, **options
+        )
+        async with client:
+            try:
+                await client.info()
+            except OpenSearchConnectionError:
+                return []
+        return [(target, dict(headers).get("Host")) for _, target, headers, _ in take_received(server)]
+
+    signing = {"region": REGION, "credentials": credentials()}
+    theirs = asyncio.run(targets(AIOHttpConnection))
+    ours = asyncio.run(targets(AsyncSigV4HttpConnection, **signing))
+    assert theirs == ours
+    assert [target for target, _ in ours] == ([] if no_proxy else ["http://search.internal:9200/"])

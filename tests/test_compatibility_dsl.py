@@ -40,11 +40,12 @@ from opensearchpy.connection.connections import connections
 import opensearch_sigv4
 import sides
 from opensearch_sigv4 import helpers
+from real_node import RUN
 from sides import Difference, Like
 
-INDEX = "osv4-dsl-articles"
-OTHER = "osv4-dsl-others"
-LIBRARY = "osv4-dsl-library"  # what is only read
+INDEX = f"{RUN}dsl-articles"
+OTHER = f"{RUN}dsl-others"
+LIBRARY = f"{RUN}dsl-library"  # what is only read
 SHARDS = {"number_of_shards": 1, "number_of_replicas": 0}
 
 # What the node makes up: the ids of indices (22 characters) and of documents (20), and when an index was made.
@@ -322,7 +323,7 @@ def save_refused(dsl):
 
 
 def save_anywhere(dsl):
-    dsl.do(new(dsl).save(index="osv4-*"))
+    dsl.do(new(dsl).save(index=f"{RUN}*"))
 
 
 def get(dsl):
@@ -615,7 +616,7 @@ def test_update_by_query(dsl, filled, call):
 def other(dsl):
     index = dsl.Index(OTHER)
     index.settings(**SHARDS)
-    index.aliases(**{"osv4-dsl-alias": {}})
+    index.aliases(**{f"{RUN}dsl-alias": {}})
     index.document(dsl.Document)
     index.analyzer(analyzer("osv4_lower", tokenizer="keyword", filter=["lowercase"]))
     return index
@@ -631,7 +632,7 @@ def index_lives(dsl):
             lambda: index.put_mapping(body={"properties": {"more": {"type": "keyword"}}}),
             lambda: index.get_field_mapping(fields="more"),
             lambda: index.analyze(body={"analyzer": "osv4_lower", "text": "ABC Ü"}),
-            lambda: index.exists_alias(name="osv4-dsl-alias"),
+            lambda: index.exists_alias(name=f"{RUN}dsl-alias"),
             *(index.close, index.is_closed, index.open, index.clear_cache, index.delete, index.exists),
         )
     ]
@@ -662,7 +663,7 @@ def index_searched(dsl):
 
 
 def index_template(dsl):
-    template = dsl.IndexTemplate("osv4-dsl", f"{OTHER}*", index=other(dsl), order=3)
+    template = dsl.IndexTemplate(f"{RUN}dsl", f"{OTHER}*", index=other(dsl), order=3)
     return dsl.do(template.save()), template.to_dict()
 
 
@@ -679,9 +680,9 @@ def test_index(dsl, filled, call):
 def test_index_template(dsl, real_node):
     try:
         dsl.same(lambda client: index_template(dsl))
-        assert real_node.ask("GET", "/_template/osv4-dsl")["osv4-dsl"]["order"] == 3
+        assert real_node.ask("GET", f"/_template/{RUN}dsl")[f"{RUN}dsl"]["order"] == 3
     finally:
-        real_node.ask("DELETE", "/_template/osv4-dsl")
+        real_node.ask("DELETE", f"/_template/{RUN}dsl")
 
 
 # --- connections -------------------------------------------------------------------------------------------------

@@ -11,13 +11,14 @@ from opensearchpy import helpers as opensearchpy_helpers
 
 import sides
 from opensearch_sigv4 import helpers
+from real_node import RUN
 from sides import ABSENT, Difference, Like, raw
 from test_compatibility_dsl import ERROR, MADE_UP, accepted
 from transports import Driven, call
 
-INDEX = "osv4-helpers"
-TARGET = "osv4-helpers-target"
-NOWHERE = "osv4-helpers-nowhere"
+INDEX = f"{RUN}helpers"
+TARGET = f"{RUN}helpers-target"
+NOWHERE = f"{RUN}helpers-nowhere"
 # Of an action's metadata, which our helpers write in another order.
 ORDER = (r'"_index":"([^"]*)","_id":"([^"]*)"', r'"_id":"\2","_index":"\1"')
 MAPPING = {

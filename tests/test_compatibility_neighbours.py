@@ -18,7 +18,7 @@ from opensearchpy.connection.connections import Connections
 
 import opensearch_sigv4
 from opensearch_sigv4 import AsyncSigV4HttpConnection, SigV4HttpConnection, connect, connect_async
-from oracles import REGION
+from oracles import REGION, SESSION_KEY, TOKEN
 from sides import credentials, raw
 from sides import pair as side_by_side
 from test_compatibility_dsl import accepted
@@ -54,22 +54,29 @@ def test_the_service_of_an_auth_object(name):
     assert not any(is_serverless(getattr(side, name)(credentials(), REGION)) for side in SIDES)
 
 
+@pytest.fixture
+def domain(local_domain):
+    """One that knows the session of `sides.credentials`."""
+    local_domain.add_credentials(SESSION_KEY, local_domain.credentials.secret_key, TOKEN)
+    return local_domain
+
+
 @pytest.mark.row("`http_auth.service` (LangChain)")
 @pytest.mark.parametrize("side", SIDES, ids=lambda side: side.__name__)
 @pytest.mark.parametrize("name", AUTHS)
-def test_an_auth_object_for_two_clients(local_domain, side, name):
+def test_an_auth_object_for_two_clients(domain, side, name):
     """LangChain makes a synchronous and an asynchronous client of the same arguments."""
     http_auth = getattr(side, name)(credentials(), REGION)
-    with OpenSearch(local_domain.url, http_auth=http_auth, connection_class=SigV4HttpConnection) as client:
+    with OpenSearch(domain.url, http_auth=http_auth, connection_class=SigV4HttpConnection) as client:
         client.info()
 
     async def info():
         options = {"http_auth": http_auth, "connection_class": AsyncSigV4HttpConnection}
-        async with AsyncOpenSearch(local_domain.url, **options) as client:
+        async with AsyncOpenSearch(domain.url, **options) as client:
             await client.info()
 
     asyncio.run(info())
-    assert (local_domain.verified, local_domain.refused) == (2, 0)
+    assert (domain.verified, domain.refused) == (2, 0)
 
 
 # --- copies ------------------------------------------------------------------------------------------------------
@@ -92,38 +99,38 @@ def of_each(pair, thing, how, use):
 @pytest.mark.parametrize("used", [False, True], ids=["new", "used"])
 # What deepcopy leaves of an event loop, on both sides, when it fails.
 @pytest.mark.filterwarnings("ignore:Exception ignored in. .function BaseEventLoop.__del__")
-def test_copies_of_clients(pair, local_domain, how, used):
+def test_copies_of_clients(pair, domain, how, used):
     def call(client):
         if used:
             client.info()
         return of_each(pair, client, how, lambda twin: twin.info())
 
-    theirs, _ = pair.same(call, local_domain)
+    theirs, _ = pair.same(call, domain)
     assert theirs.error["type"] in FAILS if theirs.error else theirs.value[0]
 
 
 @pytest.mark.row("`copy`, `deepcopy`, `pickle` of clients and connections")
 @pytest.mark.parametrize("how", COPIES)
-def test_copies_of_connections(pair, local_domain, how):
-    address = urlsplit(local_domain.url)
+def test_copies_of_connections(pair, domain, how):
+    address = urlsplit(domain.url)
 
     def call(connection):
         return of_each(pair, connection, how, lambda twin: twin.perform_request("GET", "/_cluster/health"))[0]
 
-    theirs, _ = pair.same(call, local_domain, make=pair.connection, host=address.hostname, port=address.port)
+    theirs, _ = pair.same(call, domain, make=pair.connection, host=address.hostname, port=address.port)
     assert theirs.error["type"] in FAILS if theirs.error else theirs.value
 
 
 @pytest.mark.row("`copy`, `deepcopy`, `pickle` of auth objects")
 @pytest.mark.parametrize("how", COPIES)
 @pytest.mark.parametrize("name", AUTHS)
-def test_copies_of_auth_objects(local_domain, name, how):
+def test_copies_of_auth_objects(domain, name, how):
     for side in SIDES:
         auth = COPIES[how](getattr(side, name)(credentials(), REGION, "es"))
         assert type(auth) is getattr(side, name)
-        with OpenSearch(local_domain.url, http_auth=auth, connection_class=SigV4HttpConnection) as client:
+        with OpenSearch(domain.url, http_auth=auth, connection_class=SigV4HttpConnection) as client:
             client.info()
-    assert (local_domain.verified, local_domain.refused) == (2, 0)
+    assert (domain.verified, domain.refused) == (2, 0)
 
 
 # --- settings ----------------------------------------------------------------------------------------------------
@@ -158,39 +165,39 @@ def nothing(connection_class):
 
 @pytest.mark.row("settings as dicts, copied and pickled (Django)")
 @pytest.mark.parametrize("how", COPIES)
-def test_copies_of_settings(pair, local_domain, how):
+def test_copies_of_settings(pair, domain, how):
     def call(connection_class):
-        return count_by(COPIES[how](settings_of(pair, connection_class, local_domain)))
+        return count_by(COPIES[how](settings_of(pair, connection_class, domain)))
 
-    theirs, _ = pair.same(call, local_domain, make=nothing)
+    theirs, _ = pair.same(call, domain, make=nothing)
     assert theirs.value == 0
 
 
 @pytest.mark.row("settings as dicts, copied and pickled (Django)")
 @pytest.mark.parametrize("side", SIDES, ids=lambda side: side.__name__)
 @pytest.mark.parametrize("how", COPIES)
-def test_settings_with_an_auth_object(local_domain, side, how):
+def test_settings_with_an_auth_object(domain, side, how):
     """Only the connection class was changed, or the import of the auth object, too."""
     for connection_class, name in (
         (SigV4HttpConnection, "Urllib3AWSV4SignerAuth"),
         (AsyncSigV4HttpConnection, "AWSV4SignerAsyncAuth"),
     ):
         http_auth = getattr(side, name)(credentials(), REGION)
-        default = {"hosts": local_domain.url, "connection_class": connection_class, "http_auth": http_auth}
+        default = {"hosts": domain.url, "connection_class": connection_class, "http_auth": http_auth}
         assert count_by(COPIES[how]({"default": default})) == 0
-    assert (local_domain.verified, local_domain.refused) == (2, 0)
+    assert (domain.verified, domain.refused) == (2, 0)
 
 
 @pytest.mark.row("`multiprocessing`, spawned")
-def test_spawned(local_domain):
+def test_spawned(domain):
     settings = []
     for over in ("urllib3", "aiohttp"):
         with side_by_side(over, signed=True) as found:
             accepted(found)
-            settings += [settings_of(found, side, local_domain) for side in (found.theirs, found.ours)]
+            settings += [settings_of(found, side, domain) for side in (found.theirs, found.ours)]
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         assert list(pool.map(count_by, settings)) == [0] * 4
-    assert (local_domain.verified, local_domain.refused) == (4, 0)
+    assert (domain.verified, domain.refused) == (4, 0)
 
 
 def imported(path):
@@ -217,28 +224,28 @@ def test_dotted_paths(path):
 
 @pytest.mark.row("`functools.partial(OpenSearch, ...)`")
 @pytest.mark.parametrize("how", COPIES)
-def test_partial(pair, local_domain, how):
+def test_partial(pair, domain, how):
     def call(connection_class):
         kind = OpenSearch if pair.over == "urllib3" else AsyncOpenSearch
         make = partial(kind, connection_class=connection_class, **pair.signing(connection_class))
-        client = COPIES[how](make)(local_domain.url)
+        client = COPIES[how](make)(domain.url)
         try:
             return do(pair, client.cluster.health())["status"]
         finally:
             do(pair, client.close())
 
-    theirs, _ = pair.same(call, local_domain, make=nothing)
+    theirs, _ = pair.same(call, domain, make=nothing)
     assert theirs.value == "green"
 
 
 @pytest.mark.row("`functools.partial(OpenSearch, ...)`")
 @pytest.mark.parametrize("how", COPIES)
-def test_partial_of_connect(pair, local_domain, how):
+def test_partial_of_connect(pair, domain, how):
     make = partial(connect if pair.over == "urllib3" else connect_async, region=REGION, credentials=credentials())
-    client = COPIES[how](make)(local_domain.url)
+    client = COPIES[how](make)(domain.url)
     assert do(pair, client.cluster.health())["status"] == "green"
     do(pair, client.close())
-    assert (local_domain.verified, local_domain.refused) == (1, 0)
+    assert (domain.verified, domain.refused) == (1, 0)
 
 
 # --- subclasses --------------------------------------------------------------------------------------------------
@@ -276,12 +283,12 @@ def subclass(parent):
     return OwnAsync if issubclass(parent, opensearchpy.AsyncHttpConnection) else OwnSync
 
 
-@pytest.mark.row("subclasses of a connection")
-def test_subclass(pair, local_domain):
+@pytest.mark.row("subclasses of the connection")
+def test_subclass(pair, domain):
     @contextmanager
     def make(connection_class):
         with pair.client(
-            subclass(connection_class), local_domain.url, tenant="mine", **pair.signing(connection_class)
+            subclass(connection_class), domain.url, tenant="mine", **pair.signing(connection_class)
         ) as client:
             yield client
 
@@ -292,6 +299,6 @@ def test_subclass(pair, local_domain):
         connection = raw(client).transport.connection_pool.connections[0]
         return answer["tenant"], answer["of"]["status"], raised.value.status_code, connection.seen
 
-    theirs, _ = pair.same(call, local_domain, make=make)
+    theirs, _ = pair.same(call, domain, make=make)
     assert theirs.requests[0]["headers"]["x-tenant"] == "mine"
     assert [seen[3] for seen in theirs.value[3]] == [200, theirs.value[2]]

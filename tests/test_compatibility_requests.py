@@ -15,9 +15,9 @@ from opensearchpy import MetricsEvents, TransportError
 from opensearchpy.exceptions import HTTP_EXCEPTIONS
 
 import opensearch_sigv4
-from oracles import ACCESS_KEY, REGION
+from oracles import REGION, SESSION_KEY, TOKEN
 from recorder import nowhere
-from sides import ABSENT, ADVICE, Apart, Difference, Like, credentials, raw
+from sides import ABSENT, ADVICE, Apart, Difference, Like, credentials, plain, raw
 
 # --- what is sent ----------------------------------------------------------------------------------------------
 
@@ -99,7 +99,7 @@ def test_headers_of_a_call(any_pair, server):
         client.info(http_auth=("user", "password"))
         client.info(api_key=("id", "key"))
 
-    signed = f"signed by {ACCESS_KEY} for {REGION}/es"
+    signed = f"signed by {SESSION_KEY} for {REGION}/es"
     differs = []
     for n, own in ((1, "Basic dXNlcjpwYXNzd29yZA=="), (2, "ApiKey aWQ6a2V5")):
         headers = f"requests.{n}.headers"
@@ -108,6 +108,7 @@ def test_headers_of_a_call(any_pair, server):
             Difference(f"{headers}.authorization", signed, own, OWN, over="aiohttp", signed=True),
             Difference(f"{headers}.x-amz-content-sha256", "of the body", ABSENT, OWN, signed=True),
             Difference(f"{headers}.x-amz-date", "now", ABSENT, OWN, signed=True),
+            Difference(f"{headers}.x-amz-security-token", plain(TOKEN), ABSENT, OWN, signed=True),
         ]
     any_pair.same(call, server, differs=differs)
 
@@ -138,7 +139,7 @@ def test_signers(unsigned_pair, server, module):
     name = "Urllib3AWSV4SignerAuth" if unsigned_pair.over == "urllib3" else "AWSV4SignerAsyncAuth"
     auth = getattr(module, name)(credentials(), REGION, "aoss")
     theirs, _ = unsigned_pair.same(lambda client: client.search(index="i", body={"size": 0}), server, http_auth=auth)
-    assert theirs.requests[0]["headers"]["authorization"] == f"signed by {ACCESS_KEY} for {REGION}/aoss"
+    assert theirs.requests[0]["headers"]["authorization"] == f"signed by {SESSION_KEY} for {REGION}/aoss"
 
 
 @pytest.mark.row("`http_auth`: any callable")

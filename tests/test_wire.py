@@ -26,14 +26,13 @@ import opensearch_sigv4
 from conftest import EXAMPLES
 from opensearch_sigv4 import SigV4HttpConnection
 from opensearch_sigv4.testing import LocalDomain
-from oracles import TOKEN
+from oracles import SESSION_KEY, TOKEN
 from transports import TRANSPORTS, all_transports
 
 ODD = ["a/b", "a%b", "a+b", "a*b", "a,b", "a:b", "a#b", "a?b", "a&b", "a=b", "a b", "ü", "日本", "🙂"]
 ODD += ["%2F", "%2e%2e", "a/../b", "...", ".a", "~-._", "a//b", "!$'()@;[]{}|\\^`\"<>", "/ % + * , : # ? & = ü 日本"]
 
 KINDS = ["http", "https", "gzip", "token", "ipv6", "aoss"]
-SESSION_KEY = "ASIAIOSFODNN7EXAMPLE"
 ANY_ANSWER = {"ignore": (400, 404, 405, 500)}  # of the node: what is tested comes before it
 
 

@@ -138,7 +138,7 @@ def _advice(
             )
         case Cause.BLOCKED:
             return (
-                "The signature was accepted; OpenSearch takes no writes there, and its own words name the block. "
+                "OpenSearch takes no writes there, whoever asks; its own words name the block. "
                 "Amazon sets one where storage runs out, or memory pressure stays above 92 % for 30 minutes: see "
                 "FreeStorageSpace and JVMMemoryPressure, make room or take larger nodes. What is set by hand is lifted "
                 "by hand (index.blocks.* of the index's settings, cluster.blocks.* of the cluster's)."

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from contextvars import ContextVar
 from functools import partial
 from typing import Any, Final
+from urllib.request import getproxies, proxy_bypass
 from weakref import WeakSet
 
 try:
@@ -76,6 +77,7 @@ class AsyncSigV4HttpConnection(SigningConnection, AsyncHttpConnection):
     :arg pool_maxsize: connections kept open, and requests sent at a time, to this host (default: 10)
     :arg ssl_assert_hostname: the name that the server's certificate must have in place of the host's; False for any
     :arg metrics: an `opensearchpy.Metrics`
+    :arg trust_env: go through the proxy that the environment names, as `AIOHttpConnection` does; the parent ignores it
 
     Raises:
         TypeError: an `http_auth` that cannot be called so, or that holds no secret key.
@@ -109,6 +111,7 @@ class AsyncSigV4HttpConnection(SigningConnection, AsyncHttpConnection):
         http_compress_min_bytes: int = 0,
         ssl_assert_hostname: str | bool | None = None,
         metrics: Metrics = MetricsNone(),  # noqa: B008 - which has no state
+        trust_env: bool = False,
         **kwargs: Any,
     ) -> None:
         self._construct(
@@ -127,6 +130,9 @@ class AsyncSigV4HttpConnection(SigningConnection, AsyncHttpConnection):
         self._options: dict[str, Any] = {"max_line_size": _MAX_LINE_BYTES, "max_field_size": _MAX_LINE_BYTES}
         if isinstance(ssl_assert_hostname, str):
             self._options["server_hostname"] = ssl_assert_hostname
+        if trust_env and not proxy_bypass(self.hostname):
+            # Not by aiohttp's own trust_env, which would put what ~/.netrc says in place of the signature.
+            self._options["proxy"] = getproxies().get(self.scheme)
         if ssl_assert_hostname is False and self.use_ssl and "ssl_context" not in kwargs:
             self._ssl_context.check_hostname = False
         if self.signer is not None:

@@ -1,9 +1,11 @@
+import java.nio.file.Path;
 import java.text.BreakIterator;
 import java.util.ArrayList;
 import java.util.Collection;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import org.apache.lucene.util.IOUtils;
 import org.opensearch.Version;
 import org.opensearch.common.settings.Settings;
 import org.opensearch.env.Environment;
@@ -15,7 +17,8 @@ import org.opensearch.plugins.PluginInfo;
  * An OpenSearch node of one process, with the modules of the minimal distribution that the tests need.
  *
  * <p>Arguments are settings, as NAME=VALUE; path.home is one that must be there. The node is closed in good order when its
- * standard input ends, so that it never outlives who started it. Compiled against OpenSearch 2, it runs with 3 as well.
+ * standard input ends, so that it never outlives who started it; unless something was written there, path.home is then
+ * removed. Compiled against OpenSearch 2, it runs with 3 as well.
  */
 public final class TestNode extends Node {
   private static final boolean IS_2 = Version.CURRENT.major < 3;
@@ -33,9 +36,15 @@ public final class TestNode extends Node {
     }
     Environment environment =
         InternalSettingsPreparer.prepareEnvironment(settings.build(), Map.of(), null, () -> "node");
+    boolean keeps = false;
     try (Node node = new TestNode(environment, plugins())) {
       node.start();
-      while (System.in.read() >= 0) {}
+      while (System.in.read() >= 0) {
+        keeps = true;
+      }
+    }
+    if (!keeps) {
+      IOUtils.rm(Path.of(environment.settings().get("path.home")));
     }
   }
 
