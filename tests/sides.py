@@ -349,7 +349,7 @@ class Pair:
         ports = ()
         if server is not None:
             ports = [urlsplit(url).port for url in getattr(server, "urls", [server.url])]
-            if connection_class is self.theirs and isinstance(server, LocalDomain) and VERSION < (3,):
+            if make is None and connection_class is self.theirs and isinstance(server, LocalDomain) and VERSION < (3,):
                 # Its own signer leaves out a header that has to be signed, and is refused.
                 ours = getattr(opensearch_sigv4, self._auth.__name__)
                 options.setdefault("http_auth", ours(credentials(), REGION))
