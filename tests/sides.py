@@ -422,13 +422,23 @@ def raw(client_or_connection):
     return client_or_connection._target if isinstance(client_or_connection, Driven) else client_or_connection
 
 
+async def _abort_what_is_open():
+    """opensearch-py's connections leave open what failed; that is no concern of ours, and not of later tests."""
+    for transport in list(asyncio.get_running_loop()._transports.values()):
+        transport.abort()
+    await asyncio.sleep(0)
+
+
 @contextmanager
 def pair(over, signed):
     if over == "urllib3":
         yield Pair(over, signed)
         return
     with asyncio.Runner() as runner:
-        yield Pair(over, signed, runner.run)
+        try:
+            yield Pair(over, signed, runner.run)
+        finally:
+            runner.run(_abort_what_is_open())
 
 
 # --- a real node -----------------------------------------------------------------------------------------------------
