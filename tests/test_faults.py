@@ -133,7 +133,6 @@ def domains_running():
     return sum(thread.name == "LocalDomain" for thread in threading.enumerate())
 
 
-
 @pytest.mark.parametrize("fault", [Fault.timeout(), Fault.slow(60), Fault.slow(over_s=600)])
 def test_close_waits_for_no_fault(domain, monkeypatch, fault):
     running = domains_running()
