@@ -618,7 +618,7 @@ def other(dsl):
     index.settings(**SHARDS)
     index.aliases(**{f"{RUN}dsl-alias": {}})
     index.document(dsl.Document)
-    index.analyzer(analyzer("osv4_lower", tokenizer="keyword", filter=["lowercase"]))
+    index.analyzer(analyzer("osv4_lower", tokenizer="standard", filter=["lowercase"]))
     return index
 
 
