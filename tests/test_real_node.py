@@ -562,9 +562,9 @@ def test_a_block_of_the_cluster(own_node, own_domain, transports):
     ("name", "end"),
     [
         ("urllib3 parallel_bulk", "kill"),
-        ("aiohttp async_bulk", "stop"),
         ("unsigned streaming_bulk", "kill"),
         pytest.param("urllib3 bulk", "stop", marks=pytest.mark.full),
+        pytest.param("aiohttp async_bulk", "stop", marks=pytest.mark.full),
         pytest.param("aiohttp async_bulk", "kill", marks=pytest.mark.full),
         pytest.param("aiohttp async_streaming_bulk", "stop", marks=pytest.mark.full),
         pytest.param("requests parallel_bulk", "kill", marks=pytest.mark.full),
