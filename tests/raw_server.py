@@ -11,7 +11,8 @@ OK = (200, {})
 class RawServer:
     """On loopback; one request a connection, each answered with what `answer(request_line)` returns.
 
-    That is a status and headers, the latter as str or bytes. `requests` holds each request's head and body.
+    That is a status, headers as str or bytes, and a text if there is one. `requests` holds each request's head and
+    body.
     """
 
     def __init__(self, answer=lambda line: OK, *, tls=None):
@@ -71,11 +72,12 @@ def read_request(file):
     return head, body
 
 
-def answer_of(status, headers):
-    lines = [f"HTTP/1.1 {status} Any".encode(), b"content-length: 0", b"connection: close"]
+def answer_of(status, headers, text=""):
+    body = text.encode()
+    lines = [f"HTTP/1.1 {status} Any".encode(), f"content-length: {len(body)}".encode(), b"connection: close"]
     for name, value in headers.items():
         lines.append(name.encode() + b": " + (value if isinstance(value, bytes) else value.encode()))
-    return b"\r\n".join(lines) + b"\r\n\r\n"
+    return b"\r\n".join(lines) + b"\r\n\r\n" + body
 
 
 def tells_nothing(request, token):

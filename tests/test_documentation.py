@@ -1,22 +1,18 @@
-"""The examples: every docstring's, and every Python block of README, run as they stand."""
+"""The examples of every docstring, run as they stand; tests/test_readme.py has README's."""
 
 import doctest
 import importlib
 import pkgutil
-import re
-from pathlib import Path
 
 import pytest
 
 import opensearch_sigv4
 
-README = Path(__file__).resolve().parents[1] / "README.md"
 MODULES = [
     module.name
     for module in pkgutil.walk_packages(opensearch_sigv4.__path__, "opensearch_sigv4.")
     if not module.name.endswith("__main__")
 ]
-BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
 
 
 @pytest.fixture(autouse=True)
@@ -40,14 +36,3 @@ def test_docstrings(name):
 def test_the_public_names_have_examples():
     for name in set(opensearch_sigv4.__all__) - {"AWSV4SignerAuth", "Explanation", "backend"}:
         assert ">>>" in getattr(opensearch_sigv4, name).__doc__
-
-
-@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.strip().splitlines()[-1][:40])
-def test_readme(block, request):
-    namespace = {}
-    exec(compile(block, "README.md", "exec"), namespace)
-    for name, value in namespace.items():
-        if name.startswith("test_"):
-            value(request.getfixturevalue("local_domain"))
-    if "client" in namespace:
-        namespace["client"].close()

@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from opensearch_sigv4 import SigV4HttpConnection, connect, connect_async, helpers, timing
 from opensearch_sigv4.testing import Fault
-from test_documentation import BLOCKS
+from test_readme import PYTHON
 from transports import Driven
 
 BODY = {"text": "x" * 2000}
@@ -179,7 +179,7 @@ def test_a_client_with_opensearch_pys_serializer_is_timed_too(local_domain):
 
 
 def test_readmes_example_makes_spans_under_the_one_that_is_current(client_of, local_domain):
-    [block] = [block for block in BLOCKS if "trace_stages" in block]
+    [block] = [block for block in PYTHON if "trace_stages" in block]
     namespace = {}
     exec(compile(block, "README.md", "exec"), namespace)
     exporter, provider = InMemorySpanExporter(), TracerProvider()
