@@ -209,3 +209,60 @@ def test_commands(line, aws, capfdbinary, monkeypatch, tmp_path):
     assert sum(domain.refused for domain in aws.values()) == (arguments[0] == "doctor")
     if arguments[0] == "bulk":
         assert aws["es"].verified >= 1
+
+
+def test_figures():
+    """The table of "How fast" is that of the runs in bench/report, and so are the figures of its image."""
+    report = Path(__file__).resolve().parents[1] / "bench" / "report"
+    sign, connection, bulk = (
+        json.loads((report / f"{bench}.json").read_text()) for bench in ("sign", "connection", "bulk")
+    )
+    assert not any(results["quick"] or results["problems"] for results in (sign, connection, bulk))
+    rows = {
+        "sign ": sign["cases"]["1 KB body, 300-character session token, warm key"]["rows"],
+        "send ": connection["schemes"]["http"],
+        "plain ": bulk["encodings"]["plain"],
+        "gzip ": bulk["encodings"]["gzip"],
+    }
+    us = {kind + row: found["cpu_us"]["min"] for kind, results in rows.items() for row, found in results.items()}
+    alone = f"{us['send aiohttp alone']:.0f}"
+    expected = {
+        "sign a request": ["sign opensearch-py", "sign awscrt", "sign ours (python)", "sign ours (cython)"],
+        "send it and read the answer, signed": [
+            "send opensearch-py, signed",
+            "",
+            "send ours, signed (python)",
+            "send ours, signed (cython)",
+        ],
+        "the same, unsigned": ["send opensearch-py, unsigned", "", "", "send ours, unsigned"],
+        f"the same on asyncio, signed (aiohttp alone takes {alone})": [
+            "send opensearch-py async, signed",
+            "",
+            "send ours async, signed (python)",
+            "send ours async, signed (cython)",
+        ],
+        "`helpers.bulk`, for each document": [
+            "plain opensearch-py, signed",
+            "",
+            "plain ours (python)",
+            "plain ours (cython)",
+        ],
+        "the same with gzip": ["gzip opensearch-py, signed", "", "gzip ours (python)", "gzip ours (cython)"],
+        "opensearch-py's `helpers.bulk` on our connection, with gzip": [
+            "gzip opensearch-py, signed",
+            "",
+            "",
+            "gzip opensearch-py, our connection",
+        ],
+    }
+    [table] = re.findall(r"^\| microseconds of CPU .*\n\|[-:|]+\n((?:\|.*\n)+)", README, re.MULTILINE)
+    told = {
+        cells[1]: cells[2:-1] for line in table.splitlines() if (cells := [cell.strip() for cell in line.split("|")])
+    }
+    assert told == {
+        what: [name and f"{us[name]:.{1 if us[name] < 20 else 0}f}" for name in names]
+        for what, names in expected.items()
+    }
+    [alternative] = re.findall(r"!\[(.*?)\]\(bench/report/bulk_rates.svg\)", README)
+    drawn = [f"{kind} {row}" for row in ("opensearch-py, signed", "ours (cython)") for kind in ("plain", "gzip")]
+    assert re.findall(r"[\d,]{6,}", alternative) == [f"{1e6 / us[name]:,.0f}" for name in drawn]
