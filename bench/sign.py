@@ -46,8 +46,8 @@ HASHLIB = "hashlib alone"
 FLOOR = "sha floor"
 
 THREADS = (1, 2, 4)
-# Ours under this part of the floor is a mistake of the bench or the signer. The clock of a virtual machine's CPU goes up
-# and down: minima of the same hashing in two rows lay 16 % apart. A body that is not hashed comes out far below.
+# Ours under this part of the floor is a mistake of the bench or the signer. The clock of a virtual machine's CPU goes
+# up and down: minima of the same hashing in two rows lay 16 % apart. A body that is not hashed comes out far below.
 LEAST_OF_FLOOR = 0.8
 # A batch of requests is made, then signed: few enough that their bodies stay in the core's own cache, where a body that
 # was just serialised is too.
