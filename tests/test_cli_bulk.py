@@ -21,7 +21,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import judge as judge_module
-from conftest import DATA
 from opensearch_sigv4.cli import _reading
 from opensearch_sigv4.cli._checkpoint import Checkpoint
 from opensearch_sigv4.cli._reading import START, File, InputError, Reader, Shape, files_of
@@ -578,7 +577,9 @@ def test_a_checkpoint_is_of_one_input_and_one_way_to_send_it(domain, tmp_path):
         result = bulk(domain, *arguments, *other)
         assert message in result.stderr
         assert result.returncode == 2
-    assert b"is of a run with 1 files, not 2" in bulk(domain, DATA, *arguments).stderr
+    second = tmp_path / "second.ndjson"
+    second.write_bytes(b"{}\n")
+    assert b"is of a run with 1 files, not 2" in bulk(domain, second, *arguments).stderr
     moved = file.rename(tmp_path / "b.ndjson")
     domain.faults = None
     with open(moved, "ab") as appended:

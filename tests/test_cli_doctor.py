@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from commands import ACCESS_KEY, KEYS, SECRET_KEY, SESSION_KEYS, TOKEN, Commands
+from opensearch_sigv4 import backend
 from opensearch_sigv4.testing import Fault, LocalDomain
 
 CHECKS = ["core", "credentials", "endpoint", "DNS", "connection", "clock", "signed request", "gzip"]
@@ -35,7 +36,10 @@ def examine(run):
         assert (told["ok"], result.status) == (not has_failed, int(has_failed))
         assert all(check["remedy"] for check in told["checks"] if check["status"] in ("warning", "failure"))
         assert result.stderr == ""
-        return {check["check"]: check for check in told["checks"] if check["status"] != "ok"}
+        found = {check["check"]: check for check in told["checks"] if check["status"] != "ok"}
+        if backend == "python":
+            assert found.pop("core")["status"] == "warning"
+        return found
 
     return examine
 
@@ -66,8 +70,10 @@ def test_all_is_well_over_tls(run, examine, server):
         assert gzip.decompress(domain.requests[-1].body) == b'{"size":0,"query":{"match_none":{}}}'
         result = run("doctor", domain.url, "--ca-certs", domain.ca_certs, "--region", domain.region)
     lines = result.stdout.decode().splitlines()
+    if backend == "python":
+        assert lines.pop(1).strip().startswith("-> It signs as well, but slower.")
     assert [line[9:23].strip() for line in lines] == CHECKS
-    assert all(line.startswith("ok ") for line in lines)
+    assert [line.startswith("ok ") for line in lines] == [backend == "cython", *[True] * 7]
     assert "...MPLE from the environment" in lines[1]
     assert "TLSv1.3, certificate good until " in lines[4]
     assert lines[6].endswith("GET /: 200, version 2.19.1")

@@ -26,6 +26,7 @@ from types import ModuleType
 from typing import IO, Any, Final, NamedTuple, cast
 
 from .. import core
+from ..core._python_json import all_of
 
 _orjson: ModuleType | None
 try:
@@ -680,8 +681,9 @@ def dumps(value: Any) -> bytes:
 # --- a JSON array ----------------------------------------------------------------------------------------------
 
 # All up to the next bracket outside of a string. Possessive, so that nothing is remembered for a step back.
-_TO_BRACKET: Final = re.compile(rb'(?:[^"{}\[\]]++|"(?:[^"\\]++|\\.)*+")*+([{}\[\]])', re.DOTALL)
-_SCALAR: Final = re.compile(rb'(?:[^",\]\s]++|"(?:[^"\\]++|\\.)*+")++(?=[,\]\s])', re.DOTALL)
+_STRING: Final = rb'"' + all_of(rb'[^"\\]++|\\.') + rb'"'
+_TO_BRACKET: Final = re.compile(all_of(rb'[^"{}\[\]]++|' + _STRING) + rb"([{}\[\]])", re.DOTALL)
+_SCALAR: Final = re.compile(all_of(rb'[^",\]\s]++|' + _STRING, b"+") + rb"(?=[,\]\s])", re.DOTALL)
 _WHITE: Final = re.compile(rb"[ \t\r\n]*+")
 _LINE_BREAKS: Final = re.compile(rb"[ \t]*[\r\n]\s*")
 

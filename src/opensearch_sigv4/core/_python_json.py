@@ -6,6 +6,7 @@ Text is read without being built (RFC 8259, to the letter, and RFC 3629 for its 
 
 import json
 import re
+import sys
 from collections.abc import Callable
 from functools import cache
 from math import isfinite
@@ -20,8 +21,20 @@ MAX_PLAIN_DEPTH = 250
 
 # --- the grammar: each pattern takes as much as it can, and gives nothing back --------------------------------------
 
+
+def all_of(group: bytes, quantifier: bytes = b"*") -> bytes:
+    """The pattern of as many as there are, of which none is given back.
+
+    Before CPython 3.11.5 (Debian 12 has 3.11.2) a possessive quantifier of a group matches what it should not, see
+    https://github.com/python/cpython/issues/106052. An atomic group does not, but remembers each repetition meanwhile.
+    """
+    if sys.version_info < (3, 11, 5):
+        return rb"(?>(?:" + group + rb")" + quantifier + rb")"
+    return rb"(?:" + group + rb")" + quantifier + rb"+"
+
+
 _SPACE = rb"[ \t\n\r]*+"  # RFC 8259, 2
-_NUMBER = rb"-?+(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[eE][+-]?+[0-9]++)?+"  # RFC 8259, 6
+_NUMBER = rb"-?+(?:0|[1-9][0-9]*+)" + all_of(rb"\.[0-9]++", b"?") + all_of(rb"[eE][+-]?+[0-9]++", b"?")  # RFC 8259, 6
 _UTF8 = (  # RFC 3629, 4, beyond ASCII
     rb"[\xc2-\xdf][\x80-\xbf]"
     rb"|\xe0[\xa0-\xbf][\x80-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]{2}|\xed[\x80-\x9f][\x80-\xbf]"
@@ -29,7 +42,7 @@ _UTF8 = (  # RFC 3629, 4, beyond ASCII
 )
 _ESCAPE = rb'\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4})'
 _ASCII = rb"[ !#-\[\]-\x7f]*+"  # but for what must be escaped
-_CHARACTERS = _ASCII + rb"(?:(?:" + _ESCAPE + rb"|" + _UTF8 + rb")" + _ASCII + rb")*+"  # RFC 8259, 7
+_CHARACTERS = _ASCII + all_of(rb"(?:" + _ESCAPE + rb"|" + _UTF8 + rb")" + _ASCII)  # RFC 8259, 7
 _STRING = rb'"' + _CHARACTERS + rb'"'
 _SCALAR = rb"(?:" + _STRING + rb"|" + _NUMBER + rb"|true|false|null)"
 
@@ -45,8 +58,8 @@ def _flat(depth: int) -> bytes:
     # Behind a comma another value must begin, and without one the container must end.
     pair = _STRING + _SPACE + rb":" + _SPACE + value + _SPACE + rb"(?:," + _SPACE + rb'(?=")|(?=\}))'
     element = value + _SPACE + rb"(?:," + _SPACE + rb"(?!\])|(?=\]))"
-    an_object = rb"\{" + _SPACE + rb"(?:" + pair + rb")*+\}"
-    an_array = rb"\[" + _SPACE + rb"(?:" + element + rb")*+\]"
+    an_object = rb"\{" + _SPACE + all_of(pair) + rb"\}"
+    an_array = rb"\[" + _SPACE + all_of(element) + rb"\]"
     return rb"(?:" + _SCALAR + rb"|" + an_object + rb"|" + an_array + rb")"
 
 
@@ -56,7 +69,7 @@ def _usual_item() -> bytes:
     name = rb'"' + _ASCII + rb'"' + _SPACE + rb":" + _SPACE
     other = rb'(?!"status")' + name + _flat(2) + _SPACE
     status = rb'"status"' + _SPACE + rb":" + _SPACE + rb"(?:2[0-9][0-9]|(?P<failed>[1-9][0-9]*+))" + _SPACE
-    action = rb"\{" + _SPACE + rb"(?:" + other + comma + rb")*+" + status + rb"(?:" + comma + other + rb")*+\}"
+    action = rb"\{" + _SPACE + all_of(other + comma) + status + all_of(comma + other) + rb"\}"
     item = rb"\{" + _SPACE + name + action + _SPACE + rb"\}"
     return rb"(?P<item>" + item + rb")" + _SPACE + rb"(?:" + comma + rb"(?=\{)|(?=\]))"
 
