@@ -68,8 +68,12 @@ def test_signing_suite(core, name):
     assert key.signature(string_to_sign) == (case / "header-signature.txt").read_text()
 
 
+QUOTED = VECTORS / "es-error-texts.json"
+
+
+@pytest.mark.skipif(not QUOTED.exists(), reason="what live domains quoted is not here")
 @pytest.mark.parametrize(
-    "quoted", json.loads((VECTORS / "es-error-texts.json").read_text()), ids=lambda quoted: quoted["source"][:60]
+    "quoted", json.loads(QUOTED.read_text()) if QUOTED.exists() else [], ids=lambda quoted: quoted["source"][:60]
 )
 def test_what_live_domains_quoted(core, quoted):
     if "wire_path" in quoted:
