@@ -24,6 +24,7 @@ from opentelemetry.sdk.trace import TracerProvider
 import opensearch_sigv4
 from commands import KEYS, SECRET_KEY, TOKEN, Commands
 from opensearch_sigv4 import connect, timing
+from opensearch_sigv4.responses import Cause, cause_of
 from opensearch_sigv4.testing import LocalDomain
 from raw_server import RawServer
 
@@ -209,6 +210,20 @@ def test_commands(line, aws, capfdbinary, monkeypatch, tmp_path):
     assert sum(domain.refused for domain in aws.values()) == (arguments[0] == "doctor")
     if arguments[0] == "bulk":
         assert aws["es"].verified >= 1
+
+
+REFUSALS = re.findall(
+    r"^\\| (`.*) \\| (.*) \\| .* \\|$", README.split("\n| a refusal says ")[1].split("\n\n")[0], re.MULTILINE
+)
+
+
+assert REFUSALS
+
+
+@pytest.mark.parametrize(("says", "cause"), REFUSALS)
+def test_refusals(says, cause):
+    for text in re.findall(r"`(.*?)`", says):
+        assert cause_of(403, json.dumps({"message": text})) == Cause(cause)
 
 
 def test_figures():
