@@ -206,7 +206,7 @@ def imported(path):
     return getattr(import_module(module), name)
 
 
-@pytest.mark.row("`connection_class` by its dotted path")
+@pytest.mark.row("classes by their dotted path (Django's `import_string`)")
 @pytest.mark.parametrize(
     "path",
     [

@@ -66,3 +66,13 @@ def test_in_a_suite_of_its_own(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout
     assert "3 passed" in done.stdout
+
+
+def test_a_missing_extra_is_one_line(tmp_path):
+    (tmp_path / "conftest.py").write_text("import sys\n\nsys.modules['aiohttp'] = None\n")
+    (tmp_path / "test_it.py").write_text("def test_one(local_domain):\n    pass\n")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "LocalDomain needs aiohttp: pip install 'opensearch-sigv4[testing]'" in done.stdout.splitlines()
+    assert "domain.py" not in done.stdout

@@ -764,3 +764,13 @@ def test_any_answer_has_a_cause(status, text, error_type):
 @given(st.from_regex(re.compile(r'(\{"[mM]essage": ?")?Signature [a-z ]{1,20}: .{0,80}'), fullmatch=False))
 def test_any_text_of_skew(text):
     assert isinstance(skewed_server_time(text), float | None)
+
+
+def test_a_collection_behind_a_name_of_ones_own():
+    """Signed for es, which is what such a name is taken for: the likeliest cause comes first."""
+    with LocalDomain(service="aoss") as domain:
+        client = connect(domain.url, region=domain.region, credentials=domain.credentials)
+        with client, pytest.raises(AuthorizationException) as refused:
+            client.cat.indices()
+    [note] = refused.value.__notes__
+    assert "(unexplained). If a Serverless collection is behind it, pass service='aoss'. " in note

@@ -191,7 +191,7 @@ def _advice(
                 "own policy or in the domain's access policy; the message names what is missing."
             )
         case Cause.UNEXPLAINED:
-            return _unexplained_advice(status, answer, host, is_serverless, tried)
+            return _unexplained_advice(status, answer, host, signer, tried)
     if is_serverless:
         return _serverless_advice(status, text, url)
     return None
@@ -248,7 +248,7 @@ def _canonical_request(method: str, url: str, headers: Mapping[str, Any]) -> str
 
 
 def _unexplained_advice(
-    status: int, answer: Mapping[str, str], host: str, is_serverless: bool, tried: list[Cause]
+    status: int, answer: Mapping[str, str], host: str, signer: SigV4Signer | None, tried: list[Cause]
 ) -> str:
     if status == 401:
         return (
@@ -261,7 +261,7 @@ def _unexplained_advice(
         clock = "This machine's clock was off; it was signed once more by the service's time. "
     elif told is not None and abs(told - time.time()) > _NOTABLE_SKEW_S:
         clock = f"{_clock_advice(answer)} "
-    if is_serverless:
+    if signer is not None and signer.service == "aoss":
         return (
             f"{clock}Serverless tells no reason. In the order of likelihood: the collection's data access policy "
             f"does "
@@ -269,8 +269,12 @@ def _unexplained_advice(
             "machine in; the IAM policy lacks aoss:APIAccessAll; region= is not the collection's; the credentials "
             f"are wrong or have expired.{SEE_DOCTOR}"
         )
+    # Behind a name of one's own the service is a guess.
+    other = (
+        "" if signer is None or parse_host(host) else "If a Serverless collection is behind it, pass service='aoss'. "
+    )
     return (
-        f"{clock}The answer tells no reason: it may come from something between (a proxy, a firewall, a load "
+        f"{clock}{other}The answer tells no reason: it may come from something between (a proxy, a firewall, a load "
         f"balancer), or {host} is no OpenSearch endpoint.{SEE_DOCTOR}"
     )
 

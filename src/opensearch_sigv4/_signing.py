@@ -178,8 +178,8 @@ class SigningConnection:
             self._call(inspect.signature(http_auth).bind, "GET", "https://localhost/", None, {})
         except TypeError:
             raise TypeError(
-                f"http_auth: {type(http_auth).__name__} cannot be called with ({self._called_with}); for requests that "
-                "are signed pass region= and credentials=, or a SigV4Signer"
+                f"http_auth: {type(http_auth).__name__} is no signer that is taken over, and cannot be called with "
+                f"({self._called_with}); for requests that are signed pass region= and credentials=, or a SigV4Signer"
             ) from None
         except ValueError:  # a built-in without a signature: it is called, as the parent would
             pass

@@ -337,7 +337,10 @@ class LocalDomain:
     @faults.setter
     def faults(self, faults: Faults | None) -> None:
         if faults is not None and not callable(faults):
-            raise TypeError(f"faults must be callable or None, not {type(faults).__name__}")
+            raise TypeError(
+                f"faults must be callable or None, not {type(faults).__name__}; for one fault always pass "
+                "lambda request: fault, for faults one after the other in_turn(...)"
+            )
         self._faults = faults
 
     def _record(self, request: ReceivedRequest, *, in_place_of: ReceivedRequest | None = None) -> None:

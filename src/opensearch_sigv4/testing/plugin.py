@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +16,11 @@ if TYPE_CHECKING:
 @pytest.fixture
 def local_domain() -> Iterator[LocalDomain]:
     """A started `opensearch_sigv4.testing.LocalDomain` in front of an empty node, closed after the test."""
-    from . import LocalDomain
+    try:
+        from . import LocalDomain
 
-    with LocalDomain() as domain:
+        domain = LocalDomain().start()
+    except ImportError as error:  # its one line says what to install
+        pytest.fail(str(error), pytrace=False)
+    with closing(domain):
         yield domain
