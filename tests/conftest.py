@@ -11,7 +11,7 @@ import pytest
 from hypothesis import settings
 
 from judge import Judge
-from opensearch_sigv4 import backend, credentials
+from opensearch_sigv4 import _signing, backend, credentials
 from oracles import SESSION_KEY, TOKEN
 from real_node import NoNode, OwnNode, find_node
 from recorder import recorder
@@ -161,6 +161,12 @@ def _no_aws_settings(monkeypatch, tmp_path_factory):
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     # The default chain's source lives as long as the process: each test gets its own.
     monkeypatch.setattr(credentials, "_defaults", {})
+
+
+@pytest.fixture(autouse=True)
+def _no_clock_is_known():
+    """A server's time is remembered for its host and port, which the next server may be given."""
+    _signing._clock_offsets.clear()
 
 
 @contextmanager

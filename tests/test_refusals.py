@@ -54,13 +54,6 @@ from transports import Driven
 HOUR = 3600
 
 
-@pytest.fixture(autouse=True)
-def _no_clock_is_known():
-    _signing._clock_offsets.clear()
-    yield
-    _signing._clock_offsets.clear()
-
-
 @pytest.fixture(params=["urllib3", "aiohttp"])
 def client_of(request):
     """A function that returns a client of a domain, which is closed after the test."""

@@ -68,11 +68,10 @@ FAULTS = {
 
 @pytest.fixture(autouse=True)
 def _quiet():
-    """Each fault is logged, and pytest would keep all of that; the clock that is known of a host is forgotten."""
+    """Each fault is logged, and pytest would keep all of that."""
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)
-    _signing._clock_offsets.clear()
 
 
 def request_of(number):

@@ -9,7 +9,7 @@ from botocore.credentials import Credentials
 from opensearchpy.exceptions import ConnectionError as OpenSearchConnectionError
 from opensearchpy.exceptions import ConnectionTimeout, OpenSearchException, SerializationError
 
-from opensearch_sigv4 import _signing, helpers
+from opensearch_sigv4 import helpers
 from opensearch_sigv4.testing import Fault, LocalDomain, in_turn
 from transports import TRANSPORTS, all_transports
 
@@ -61,8 +61,7 @@ def running_domain(request):
 def domain(running_domain):
     running_domain.faults = None
     running_domain.reset()
-    yield running_domain
-    _signing._clock_offsets.clear()
+    return running_domain
 
 
 @pytest.fixture(autouse=True)
