@@ -2,7 +2,10 @@
 
 import asyncio
 import contextvars
+import heapq
 import inspect
+import itertools
+import random
 import sys
 import threading
 import time
@@ -19,6 +22,9 @@ from opensearchpy.exceptions import ConnectionError as OpenSearchConnectionError
 from opensearchpy.exceptions import SerializationError
 
 from opensearch_sigv4 import AWSV4SignerAsyncAuth, connect, connect_async, helpers
+from opensearch_sigv4.helpers import _gate
+from opensearch_sigv4.helpers._call import DEFAULT_INITIAL_BACKOFF_S, DEFAULT_MAX_BACKOFF_S, DEFAULT_MAX_RETRIES
+from opensearch_sigv4.helpers._delivery import Policy
 from opensearch_sigv4.helpers._gate import AsyncGate, Limit
 from opensearch_sigv4.testing import Fault, LocalDomain
 from processes import run
@@ -512,16 +518,80 @@ def test_the_limit_halves_once_a_round_and_recovers():
     for _ in range(4):
         limit.throttled()
     assert 1 <= room() <= 2
+    assert limit.pause_s(1) == 0
+    for _ in range(20):
+        limit.throttled()
+        limit.begin()
+        limit.end()
+    assert room() == 1
+    assert 0.005 * 127 <= limit.pause_s(0.01) <= 0.015 * 127  # a request in 128 times as long as it takes
+    assert 5 <= limit.pause_s(1) <= 15
     for _ in range(100):
         limit.passed()
     assert room() == 8
+    assert limit.pause_s(1) == 0
+
+
+def given_up(monkeypatch, *, at_once=None, a_second=None, least=None):
+    """A simulation of 32 processes that load one domain for ten minutes: the requests that were refused too often.
+
+    The domain takes so many requests at once or a second, and refuses all others. Also returns the share of what it
+    could have taken.
+    """
+    if least is not None:
+        monkeypatch.setattr(_gate, "_LEAST", least)
+    randomness = random.Random(1)
+    monkeypatch.setattr(random, "uniform", randomness.uniform)
+    policy = Policy(DEFAULT_MAX_RETRIES, DEFAULT_INITIAL_BACKOFF_S, DEFAULT_MAX_BACKOFF_S, False, 1 << 20)
+    takes_s, prepares_s, end_s = 0.1, 0.02, 600
+    numbers = itertools.count()  # of events at one time the first comes first
+    events = [(randomness.random(), next(numbers), Limit(1), 0) for _ in range(32)]
+    inside = passed = gave_up = 0
+    tokens = filled_at = 0.0
+    while (event := heapq.heappop(events))[0] < end_s:
+        at, _, limit, attempt = event
+        if attempt is None:  # the answer
+            inside -= 1
+            passed += 1
+            limit.end()
+            pause_s = max(limit.pause_s(takes_s), randomness.uniform(0, prepares_s))
+            limit.passed()
+            heapq.heappush(events, (at + pause_s, next(numbers), limit, 0))
+            continue
+        limit.begin()
+        if a_second is not None:
+            tokens, filled_at = min(a_second, tokens + (at - filled_at) * a_second), at
+        if inside == at_once or (a_second is not None and tokens < 1):
+            limit.end()
+            limit.throttled()
+            gave_up += attempt == policy.max_retries
+            attempt = attempt + 1 if attempt < policy.max_retries else 0
+            heapq.heappush(events, (at + policy.backoff_s(max(attempt - 1, 0)), next(numbers), limit, attempt))
+        else:
+            inside += 1
+            tokens -= 1
+            heapq.heappush(events, (at + takes_s, next(numbers), limit, None))
+    return gave_up, passed / ((a_second or at_once / takes_s) * end_s)
+
+
+@pytest.mark.parametrize("domain", [{"at_once": 2}, {"at_once": 12}, {"a_second": 20}, {"a_second": 120}], ids=str)
+def test_many_that_know_nothing_of_each_other_slow_down_together(domain, monkeypatch):
+    gave_up, used = given_up(monkeypatch, **domain)
+    assert gave_up == 0
+    assert used > 0.5
+
+
+@pytest.mark.parametrize("domain", [{"at_once": 2}, {"a_second": 20}], ids=str)
+def test_without_pauses_some_would_give_up(domain, monkeypatch):
+    gave_up, _ = given_up(monkeypatch, least=1, **domain)
+    assert gave_up > 10
 
 
 def test_the_async_gate_loses_nobody():
     """Of those that wait, some are cancelled, while they wait or in the very turn in which they are woken."""
 
     async def main():
-        gate, inside, most, through = AsyncGate(2), 0, 0, []
+        gate, inside, most, through = AsyncGate(2, asyncio.Event()), 0, 0, []
 
         async def enter(number):
             nonlocal inside, most

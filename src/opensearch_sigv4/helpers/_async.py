@@ -125,9 +125,9 @@ async def _settled(
         # A transport makes its connections in its first call: a copy made before that would make its own.
         await client.transport._async_call()
     taker = _Taker(call, actions)
-    gate = AsyncGate(concurrency)
-    call.policy.throttled = gate.throttled
     closed = asyncio.Event()
+    gate = AsyncGate(concurrency, closed)
+    call.policy.throttled = gate.throttled
     in_flight: deque[asyncio.Task[Settled]] = deque()
     # As many again wait for the gate: while the first of all waits to be sent again, the others go on.
     most_begun = 1 if concurrency == 1 else 2 * concurrency

@@ -82,6 +82,9 @@ class Chunker:
         serializer: the client's.
         expand: `(document) -> (action, data)`; where it is opensearch-py's, the core's equivalent runs.
         add_ids: give an id to each document to be indexed or created that has none.
+
+    Attributes:
+        unfit: called with a document that is no JSON and what says so, which then leaves it out; None to raise that.
     """
 
     def __init__(
@@ -95,6 +98,7 @@ class Chunker:
         if chunk_size < 1 or max_chunk_bytes < 1:
             raise ValueError("chunk_size and max_chunk_bytes: at least 1")
         self.max_chunk_bytes = max_chunk_bytes
+        self.unfit: Callable[[Any, Exception], None] | None = None
         self._chunk_size = chunk_size
         self._encode = encoder(serializer)
         self._expand = expand
@@ -131,7 +135,13 @@ class Chunker:
                 return self._cut() if len(self._ends) == self._chunk_size else None
             document, text, data = taken
             if text is None:
-                text, data = self._prepared(document)
+                try:
+                    text, data = self._prepared(document)
+                except Exception as error:
+                    if self.unfit is None:
+                        raise
+                    self.unfit(document, error)
+                    continue
             full = None
             if self._ends and self._ends[-1] + len(text) > self.max_chunk_bytes:
                 full = self._cut()

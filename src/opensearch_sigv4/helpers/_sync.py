@@ -289,6 +289,7 @@ class Sender:
     def stop(self) -> None:
         """Send nothing more."""
         self._closed.set()
+        self._gate.open()
 
     def close(self) -> None:
         """Send nothing more, and wait for the requests in flight."""
