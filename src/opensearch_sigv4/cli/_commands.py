@@ -17,6 +17,7 @@ from urllib3.exceptions import HTTPError
 
 from .. import connect
 from ..credentials import source_of
+from ..helpers._failed import described
 from . import bulk as bulk_command
 from . import demo as demo_command
 from . import doctor as doctor_command
@@ -24,7 +25,6 @@ from . import explain as explain_command
 from . import request as request_command
 from ._reading import FORMATS, OPS, InputError, Shape
 from ._signed import body_of, target_of, text_of
-from .bulk import described
 
 if TYPE_CHECKING:
     from ..testing import LocalDomain

@@ -27,6 +27,7 @@ from typing import IO, Any, Final, NamedTuple, cast
 
 from .. import core
 from ..core._python_json import all_of
+from ..helpers._failed import FAILED_KEY, dumps, loads
 
 _orjson: ModuleType | None
 try:
@@ -75,8 +76,6 @@ _METADATA: Final = frozenset(
 )
 # With an id and nothing beside these `index` has the same result however often it is executed.
 _UNCONDITIONAL: Final = frozenset(("_id", "_index", "routing", "pipeline", "require_alias"))
-#: The key of the lines that tell, in a file of `--failed`, why the document after them is there.
-FAILED_KEY: Final = "failed"
 
 
 class InputError(Exception):
@@ -658,24 +657,6 @@ def _no_object(error: Exception) -> str:
     if isinstance(error, Unfit) or reason.startswith("not a JSON object"):
         return reason
     return f"not a JSON object: {reason}"
-
-
-def loads(text: bytes) -> Any:
-    if _orjson is not None:
-        try:
-            return _orjson.loads(text)
-        except ValueError:  # a lone surrogate, which json takes
-            pass
-    return json.loads(text)
-
-
-def dumps(value: Any) -> bytes:
-    if _orjson is not None:
-        try:
-            return cast(bytes, _orjson.dumps(value))
-        except TypeError:  # an integer over 64 bits, or a lone surrogate
-            pass
-    return json.dumps(value, separators=(",", ":")).encode()
 
 
 # --- a JSON array ----------------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ ids that it had.
 
 from __future__ import annotations
 
-import base64
 import os
 import signal
 import sys
@@ -23,9 +22,8 @@ from types import FrameType
 from typing import IO, Any, Final
 
 import click
-from opensearchpy import OpenSearch, SerializationError, TransportError
+from opensearchpy import OpenSearch
 
-from .._difference import without_secrets
 from ..helpers._call import (
     DEFAULT_INITIAL_BACKOFF_S,
     DEFAULT_MAX_BACKOFF_S,
@@ -35,12 +33,12 @@ from ..helpers._call import (
 )
 from ..helpers._delivery import Failure, Reply, Settled
 from ..helpers._documents import Chunk
+from ..helpers._failed import described, document_lines, malformed_line, told_of
 from ..helpers._sync import Sender
 from ..responses import RETRIABLE_ITEM_STATUSES, Meaning, meaning_of
 from ._checkpoint import Checkpoint, State, Tally
 from ._progress import Meter
 from ._reading import (
-    FAILED_KEY,
     File,
     InputError,
     Malformed,
@@ -50,10 +48,8 @@ from ._reading import (
     Shape,
     Stream,
     check_format,
-    dumps,
     files_of,
     format_of,
-    loads,
     unreadable_errors,
 )
 
@@ -69,8 +65,6 @@ _RETRIES_BEFORE_FIRST_ANSWER: Final = 2
 _MAX_UNANSWERED_ROUNDS: Final = 3
 # Of a document that an earlier run may have sent, these say that it did. A conflict of an update says nothing.
 _DONE_BEFORE: Final = {("create", 409), ("index", 409), ("delete", 404), ("delete", 409)}
-_MAX_MALFORMED_TEXT_BYTES: Final = 1 << 20
-_MAX_REASON_CHARACTERS: Final = 2000
 _M_MMAP_THRESHOLD: Final = -3
 _LARGE_BLOCK_BYTES: Final = 256 << 10
 
@@ -450,35 +444,30 @@ class _Run:
 
     def _note(self, tally: Tally, portion: Portion, chunk: Chunk, position: int, outcome: Any) -> bool:
         """Account for a document that does not seem to be in; whether sending it again could change nothing."""
+        if not isinstance(outcome, Failure) and outcome[0]:
+            return True
+        told = told_of(outcome)
         if isinstance(outcome, Failure):
-            is_unknown, status, reason = outcome.unknown, outcome.status, _reason_of(outcome.error)
-            is_final = not is_unknown and meaning_of(outcome.error) in (Meaning.REFUSED, Meaning.TOO_LARGE)
+            is_final = not told.unknown and meaning_of(outcome.error) in (Meaning.REFUSED, Meaning.TOO_LARGE)
         else:
-            ok, item = outcome
-            if ok:
-                return True
-            [(op_type, result)] = item.items()
-            is_unknown, status, reason = bool(result.get("unknown")), result.get("status"), _reason(result)
-            is_final = not is_unknown and status not in RETRIABLE_ITEM_STATUSES
-            is_done = (op_type, status) in _DONE_BEFORE and self._may_be_sent_before(portion, position)
-            if is_done:
+            is_final = not told.unknown and told.status not in RETRIABLE_ITEM_STATUSES
+            [op_type] = outcome[1]
+            if (op_type, told.status) in _DONE_BEFORE and self._may_be_sent_before(portion, position):
                 tally.indexed += 1
                 return True
-        if is_unknown:
+        if told.unknown:
             tally.unknown += 1
         else:
             tally.refused += 1
-        tally.statuses[str(status)] = tally.statuses.get(str(status), 0) + 1
+        tally.statuses[str(told.status)] = tally.statuses.get(str(told.status), 0) + 1
         file, line, element = portion.origin_of(position)
-        self._problem(_label(file, line, element) + (": may or may not be in: " if is_unknown else ": ") + reason)
+        self._problem(
+            _label(file, line, element) + (": may or may not be in: " if told.unknown else ": ") + told.reason
+        )
         if self._failed is not None:
-            told = {"outcome": "unknown" if is_unknown else "refused", "status": status, "reason": reason}
-            action, _, rest = chunk.lines(position).partition(b"\n")
-            [(op_type, metadata)] = loads(action).items()
-            for name, value in (("_index", self._options.shape.index), ("pipeline", self._options.pipeline)):
-                if value is not None:
-                    metadata.setdefault(name, value)
-            self._write_failed(file, line, element, told, dumps({op_type: metadata}) + b"\n" + rest)
+            options = self._options
+            lines = document_lines(chunk, position, index=options.shape.index, pipeline=options.pipeline)
+            self._failed.write(told.line(_origin(file, line, element)) + lines)
         return is_final
 
     def _may_be_sent_before(self, portion: Portion, position: int) -> bool:
@@ -492,24 +481,10 @@ class _Run:
 
     def _note_malformed(self, tally: Tally, file: File, malformed: Malformed) -> None:
         tally.malformed += 1
-        text, line, element = malformed.text, malformed.line, malformed.element
+        line, element = malformed.line, malformed.element
         self._problem(f"{_label(file, line, element)}: {malformed.reason}")
         if self._failed is not None:
-            told: dict[str, Any] = {"outcome": "malformed", "reason": malformed.reason}
-            try:
-                told["text"] = text[:_MAX_MALFORMED_TEXT_BYTES].decode()
-            except UnicodeDecodeError:
-                told["base64"] = base64.b64encode(text[:_MAX_MALFORMED_TEXT_BYTES]).decode()
-            if len(text) > _MAX_MALFORMED_TEXT_BYTES:
-                told["truncated"] = True
-            self._write_failed(file, line, element, told, b"")
-
-    def _write_failed(self, file: File, line: int, element: int, told: dict[str, Any], lines: bytes) -> None:
-        assert self._failed is not None
-        origin: dict[str, Any] = {"file": file.name, "line": line}
-        if element:
-            origin["element"] = element
-        self._failed.write(dumps({FAILED_KEY: {**origin, **told}}) + b"\n" + lines)
+            self._failed.write(malformed_line(_origin(file, line, element), malformed.text, malformed.reason))
 
     def _failed_bytes(self) -> int:
         if self._failed is None or self._checkpoint is None:
@@ -590,24 +565,9 @@ class _Run:
             click.echo(text, err=True)
 
 
-def described(error: BaseException) -> str:
-    """An error with its notes, in one line."""
-    text = ". ".join([f"{type(error).__name__}: {error}".rstrip(": "), *getattr(error, "__notes__", ())])
-    return without_secrets(text)  # a 403 quotes the session token
-
-
 def _label(file: File, line: int, element: int) -> str:
     return f"{file.name}:{line}" + (f" (element {element})" if element else "")
 
 
-def _reason_of(error: Exception) -> str:
-    if isinstance(error, TransportError) and isinstance(error.args[-1], dict):
-        return f"{error.status_code}: {_reason(error.args[-1])}"
-    if isinstance(error, SerializationError):  # it holds the whole answer
-        return f"the answer is no JSON: {error.args[-1]}"
-    return without_secrets(str(error))[:_MAX_REASON_CHARACTERS]
-
-
-def _reason(result: dict[str, Any]) -> str:
-    error = result.get("error") or result.get("result") or f"status {result.get('status')}"
-    return f"{error.get('type')}: {error.get('reason')}" if isinstance(error, dict) else str(error)
+def _origin(file: File, line: int, element: int) -> dict[str, Any]:
+    return {"file": file.name, "line": line, **({"element": element} if element else {})}
