@@ -50,7 +50,7 @@ def connect(
     <SigV4HttpConnection: https://search-logs-abc123.eu-central-1.es.amazonaws.com:443>
     """
     return OpenSearch(
-        [_host_of(url)],
+        [host_of(url)],
         region=region,
         service=service,
         credentials=source_of(credentials, profile=profile),
@@ -94,7 +94,7 @@ def connect_async(
     options = _signing(client_options, AsyncSigV4HttpConnection)
     from opensearchpy import AsyncOpenSearch
 
-    host = _host_of(url)
+    host = host_of(url)
     source = loop_source_of(credentials, profile=profile)
     endpoint = parse_host(host["host"])
     if region is None:
@@ -116,7 +116,7 @@ def _signing(client_options: dict[str, Any], connection_class: type) -> dict[str
     return client_options
 
 
-def _host_of(url: str) -> dict[str, Any]:
+def host_of(url: str) -> dict[str, Any]:
     """opensearch-py's dict for one host, with nothing left for it to guess."""
     if isinstance(url, str) and "://" not in url and parse_host(url.partition("/")[0]):
         url = f"https://{url}"

@@ -207,7 +207,7 @@ def parallel_bulk(
         retry_unknown=retry_unknown,
         idempotent=idempotent,
     )
-    with closing(_settled_in_parallel(call, actions, thread_count, max(queue_size, 0))) as settling:
+    with closing(settled_in_parallel(call, actions, thread_count, max(queue_size, 0))) as settling:
         for settled in settling:
             # All results of a chunk or none, as in opensearch-py.
             yield from list(settled.results(call.rules, yield_ok))
@@ -347,7 +347,7 @@ def _settled(call: Call, actions: Iterable[Any]) -> Generator[Settled, None, Non
         sender.close()
 
 
-def _settled_in_parallel(
+def settled_in_parallel(
     call: Call, actions: Iterable[Any], thread_count: int, queue_size: int
 ) -> Generator[Settled, None, None]:
     """Send the chunks with several threads, and yield their outcomes in the chunks' order."""

@@ -1,0 +1,246 @@
+"""Documents become Spark's columns: the schema of a mapping, and values as its types have them."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Final
+
+import pyarrow as pa
+from opensearchpy.serializer import JSONSerializer
+from pyspark.sql import types
+from pyspark.sql.pandas.types import to_arrow_type
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+# Of a mapping's types; any other becomes text, as JSON where the document has more than text.
+# Source: OpenSearch documentation, "Supported field types".
+_TYPES: Final[dict[str, types.DataType]] = {
+    "boolean": types.BooleanType(),
+    "byte": types.ByteType(),
+    "short": types.ShortType(),
+    "integer": types.IntegerType(),
+    "long": types.LongType(),
+    "unsigned_long": types.DecimalType(20, 0),
+    "half_float": types.FloatType(),
+    "float": types.FloatType(),
+    "double": types.DoubleType(),
+    "scaled_float": types.DoubleType(),
+    "date": types.TimestampType(),
+    "date_nanos": types.TimestampType(),
+    "binary": types.BinaryType(),
+    "knn_vector": types.ArrayType(types.FloatType()),
+}
+
+
+def schema_of(
+    mapping: dict[str, Any], array_fields: Sequence[str] = (), id_field: str | None = None
+) -> types.StructType:
+    """The schema that the answer of `GET index/_mapping` says.
+
+    A mapping does not tell a field with one value from one with several: `array_fields` does, by dotted names.
+
+    Raises:
+        ValueError: two indices whose fields differ, or a name in `array_fields` that is no field's.
+
+    >>> mapping = {"logs": {"mappings": {"properties": {"at": {"type": "date"}, "n": {"type": "long"}}}}}
+    >>> schema_of(mapping).simpleString()
+    'struct<at:timestamp,n:bigint>'
+    """
+    remaining = set(array_fields)
+    merged: dict[str, Any] = {}
+    for name, of in mapping.items():
+        _merge(merged, of.get("mappings", {}).get("properties", {}), name)
+    schema = _struct(merged, "", remaining)
+    if remaining:
+        raise ValueError(f"option arrayFields: no field is called {', '.join(sorted(remaining))}")
+    if id_field is not None and id_field not in schema.names:
+        schema = types.StructType([types.StructField(id_field, types.StringType(), False), *schema.fields])
+    if not schema.fields:
+        raise ValueError("the index has no fields yet: give a schema")
+    return schema
+
+
+def _merge(merged: dict[str, Any], properties: dict[str, Any], index: str, path: str = "") -> None:
+    for name, field in properties.items():
+        known = merged.setdefault(name, {**field, "properties": {}} if "properties" in field else field)
+        if ("properties" in known, known.get("type")) != ("properties" in field, field.get("type")):
+            raise ValueError(f"field {path}{name}: of another type in {index} than in other indices; give a schema")
+        if "properties" in field:
+            _merge(known["properties"], field["properties"], index, f"{path}{name}.")
+
+
+def _struct(properties: dict[str, Any], path: str, array_fields: set[str]) -> types.StructType:
+    fields = []
+    for name, field in properties.items():
+        if field.get("type") == "alias":  # not in the documents
+            continue
+        full_name = f"{path}{name}"
+        kind: types.DataType = _TYPES.get(field.get("type", ""), types.StringType())
+        if "properties" in field:
+            kind = _struct(field["properties"], f"{full_name}.", array_fields)
+        if full_name in array_fields or field.get("type") == "nested":
+            array_fields.discard(full_name)
+            kind = types.ArrayType(kind)
+        fields.append(types.StructField(name, kind))
+    return types.StructType(fields)
+
+
+class ExactDeserializer(JSONSerializer):
+    """opensearch-py's serializer, but that numbers with a point are read as `Decimal`, with all their digits."""
+
+    def loads(self, s: Any) -> Any:
+        return json.loads(s, parse_float=Decimal)
+
+
+Read = Callable[[Any], Any]
+
+
+class Columns:
+    """Makes record batches of search hits.
+
+    Args:
+        schema: Spark's.
+        id_field: the column for the documents' ids, if that is wanted.
+
+    Raises:
+        ValueError: a type that no document has.
+    """
+
+    def __init__(self, schema: types.StructType, id_field: str | None) -> None:
+        self._fields = [(field.name, _read_of(field.dataType, field.name)) for field in schema.fields]
+        self._arrow = [to_arrow_type(field.dataType) for field in schema.fields]
+        self._id_field = id_field
+        #: What is to be in the hits' `_source`.
+        self.names = [name for name, _ in self._fields if name != id_field]
+
+    def batch(self, hits: Iterable[dict[str, Any]]) -> pa.RecordBatch:
+        """
+        Raises:
+            ValueError: a value that is not of its column's type, by the document's id.
+        """
+        columns: list[list[Any]] = [[] for _ in self._fields]
+        for hit in hits:
+            source = _undotted(hit.get("_source") or {}, self.names)
+            for (name, read), column in zip(self._fields, columns, strict=True):
+                value = source.get(name)
+                if name == self._id_field:
+                    column.append(hit["_id"])
+                    continue
+                try:
+                    column.append(None if value is None else read(value))
+                except (ValueError, TypeError, ArithmeticError, AttributeError) as error:
+                    raise ValueError(f"document {hit['_id']!r} of {hit['_index']}: {error}") from error
+        arrays = [pa.array(column, kind) for column, kind in zip(columns, self._arrow, strict=True)]
+        return pa.RecordBatch.from_arrays(arrays, names=[name for name, _ in self._fields])
+
+
+def _undotted(source: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """A document whose `{"a.b": 1}` is `{"a": {"b": 1}}`, as OpenSearch reads it."""
+    if not any("." in name and name not in names for name in source):
+        return source
+    result: dict[str, Any] = {}
+    for name, value in source.items():
+        if name in names:
+            result[name] = value
+            continue
+        *path, last = name.split(".")
+        inner = result
+        for step in path:
+            inner = inner.setdefault(step, {})
+        if isinstance(value, dict) and isinstance(inner.get(last), dict):
+            inner[last] |= value
+        else:
+            inner[last] = value
+    return result
+
+
+def _read_of(kind: types.DataType, path: str) -> Read:
+    """The function that makes a value of that type of what stands in a document."""
+    if isinstance(kind, types.ArrayType):
+        inner = _read_of(kind.elementType, path)
+        return lambda value: [
+            None if one is None else inner(one) for one in (value if isinstance(value, list) else [value])
+        ]
+    single = _read_of_single(kind, path)
+
+    def read(value: Any) -> Any:
+        if isinstance(value, list):
+            if len(value) > 1:
+                raise ValueError(f"field {path} is an array there: name it in the option arrayFields, or give a schema")
+            value = value[0] if value else None
+        return None if value is None else single(value)
+
+    return read
+
+
+def _read_of_single(kind: types.DataType, path: str) -> Read:
+    if isinstance(kind, types.StringType):
+        return _text
+    if isinstance(kind, types.BooleanType):
+        return lambda value: _boolean(value, path)
+    if isinstance(kind, types.IntegralType):
+        return lambda value: _integer(value, path)
+    if isinstance(kind, types.FractionalType) and not isinstance(kind, types.DecimalType):
+        return float
+    if isinstance(kind, types.DecimalType):
+        exponent = Decimal(1).scaleb(-kind.scale)
+        return lambda value: Decimal(str(value)).quantize(exponent)
+    if isinstance(kind, types.BinaryType):
+        return lambda value: b64decode(value, validate=True)
+    if isinstance(kind, types.TimestampType):
+        return lambda value: _instant(value, path)
+    if isinstance(kind, types.TimestampNTZType):
+        return lambda value: _instant(value, path).replace(tzinfo=None)
+    if isinstance(kind, types.DateType):
+        return lambda value: _day(value, path)
+    if isinstance(kind, types.StructType):
+        fields = [(field.name, _read_of(field.dataType, f"{path}.{field.name}")) for field in kind.fields]
+        names = kind.names
+        return lambda value: _object(_undotted(value, names), fields)
+    if isinstance(kind, types.MapType) and isinstance(kind.keyType, types.StringType):
+        inner = _read_of(kind.valueType, path)
+        return lambda value: [(name, None if one is None else inner(one)) for name, one in value.items()]
+    raise ValueError(f"column {path}: no document holds the type {kind.simpleString()}")
+
+
+def _object(value: dict[str, Any], fields: Sequence[tuple[str, Read]]) -> dict[str, Any]:
+    return {name: None if value.get(name) is None else read(value[name]) for name, read in fields}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=float, ensure_ascii=False)
+
+
+def _boolean(value: Any, path: str) -> bool:
+    if value in (True, "true"):
+        return True
+    if value in (False, "false", ""):
+        return False
+    raise ValueError(f"field {path}: {value!r} is no boolean")
+
+
+def _integer(value: Any, path: str) -> int:
+    number = Decimal(str(value)) if not isinstance(value, int) else value
+    if number != int(number):
+        raise ValueError(f"field {path}: {value!r} is no integer")
+    return int(number)
+
+
+def _instant(value: Any, path: str) -> datetime:
+    """A date as OpenSearch's default format has it: `strict_date_optional_time||epoch_millis`."""
+    if isinstance(value, str) and not value.lstrip("-").isdigit():
+        try:
+            found = datetime.fromisoformat(value)
+        except ValueError as error:
+            raise ValueError(f"field {path}: {value!r} is no date in ISO 8601; read it as a string") from error
+        return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+    if isinstance(value, str) and len(value) == 4:
+        return datetime(int(value), 1, 1, tzinfo=UTC)
+    return _EPOCH + timedelta(milliseconds=float(value))
+
+
+def _day(value: Any, path: str) -> date:
+    return _instant(value, path).astimezone(UTC).date()

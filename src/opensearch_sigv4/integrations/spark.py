@@ -1,0 +1,234 @@
+"""Spark: `df.write.format("opensearch-sigv4")`, `spark.read.format("opensearch-sigv4")`, and streams of both kinds.
+
+`pip install 'opensearch-sigv4[spark]'` on the driver and the executors; then Spark finds the format by itself
+(`pyspark_opensearch_sigv4`). README has the options.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any, Final
+from uuid import uuid4
+
+from opensearchpy.exceptions import NotFoundError, TransportError
+
+try:
+    import pyarrow as pa
+    from pyspark import TaskContext
+    from pyspark.sql.datasource import (
+        DataSource,
+        DataSourceArrowWriter,
+        DataSourceReader,
+        DataSourceStreamArrowWriter,
+        InputPartition,
+        WriterCommitMessage,
+    )
+    from pyspark.sql.pandas.types import to_arrow_schema
+    from pyspark.sql.types import StructType
+except ImportError as error:
+    raise ImportError("Spark 4.1 or newer is needed: pip install 'opensearch-sigv4[spark]'") from error
+
+from ._arrow import Documents, ExactSerializer
+from ._options import Options
+from ._partition import DocumentsRefused, Job, Summary, keep
+from ._spark_reading import Columns, ExactDeserializer, schema_of
+
+_log = logging.getLogger(__name__)
+
+_BATCH_ID: Final = "streaming.sql.batchId"
+_QUERY_ID: Final = "sql.streaming.queryId"
+_DEFAULT_PAGE_SIZE: Final = 1000
+_DEFAULT_KEEP_ALIVE: Final = "5m"
+
+
+class OpenSearchDataSource(DataSource):
+    """The format `opensearch-sigv4`.
+
+    Raises:
+        ValueError: an option that is none, or a column that no document can hold; on the driver, before any task.
+        TransportError: the domain cannot be reached, or refuses; there as well.
+
+    Source: Spark's "Python Data Source API".
+    """
+
+    @classmethod
+    def name(cls) -> str:
+        return "opensearch-sigv4"
+
+    def writer(self, schema: StructType, overwrite: bool) -> BatchWriter:
+        return BatchWriter(Options(self.options, "writing"), schema, overwrite)
+
+    def streamWriter(self, schema: StructType, overwrite: bool) -> StreamWriter:  # noqa: N802 - Spark's
+        return StreamWriter(Options(self.options, "writing"), schema, overwrite)
+
+    def schema(self) -> StructType:
+        options = Options(self.options, "reading")
+        with options.job().client() as client:
+            mapping = client.indices.get_mapping(index=options["index"])
+        return schema_of(mapping, options.get("arrayFields", []), options.get("idField"))
+
+    def reader(self, schema: StructType) -> Reader:
+        return Reader(Options(self.options, "reading"), schema)
+
+
+@dataclass
+class Written(WriterCommitMessage):
+    """What a task tells the driver."""
+
+    summary: Summary
+
+
+class _Writer:
+    """What a batch and a stream have in common: made on the driver, pickled to the tasks."""
+
+    def __init__(self, options: Options, schema: StructType, overwrite: bool) -> None:
+        if overwrite:
+            raise ValueError(
+                'mode: only "append" is here; delete the index, or give its documents ids that are the same'
+            )
+        job = options.job()
+        names = schema.names
+        for option, name in (("idField", job.id_field), ("routingField", job.routing_field)):
+            if name is not None and name not in names:
+                raise ValueError(f"option {option}: there is no column {name!r}; there are {', '.join(names)}")
+        if job.id_field is None and "_id" in names:
+            job = replace(job, id_field="_id")
+        if job.id_field is None and job.op_type in ("update", "delete"):
+            raise ValueError(f"option idField: {job.op_type} needs it")
+        _check_types(schema)
+        self._keeps_nulls = not options.get("ignoreNullFields", True)
+        documents = Documents(to_arrow_schema(schema), keep_nulls=self._keeps_nulls)
+        if documents.has_decimals:
+            job = replace(job, client_options={**job.client_options, "serializer": ExactSerializer()})
+        job.check()
+        self._job = job
+        self._adds_ids = options.get("addIds", True)
+        self._summary_path = options.get("summaryPath")
+        self._load_id = uuid4().hex[:16]
+
+    def write(self, iterator: Iterator[pa.RecordBatch]) -> Written:
+        """In a task: index its rows."""
+        context = TaskContext.get()
+        load_id = self._load_id
+        if (batch_id := context.getLocalProperty(_BATCH_ID)) is not None:
+            # The same when the query starts again and repeats the batch.
+            load_id = f"{context.getLocalProperty(_QUERY_ID) or load_id}-{batch_id}"
+        part = f"{context.partitionId():05d}-{load_id}"
+        id_prefix = f"{load_id}-{context.partitionId()}-" if self._adds_ids else None
+        return Written(self._job.run(self._entries(iterator), part, id_prefix))
+
+    def _entries(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Any]:
+        documents = None
+        for batch in batches:
+            if documents is None:
+                documents = Documents(batch.schema, keep_nulls=self._keeps_nulls)
+            for fields in documents.of(batch):
+                # `_id` is no field that a document may have.
+                source = {name: fields[name] for name in fields if name != "_id"} if "_id" in fields else fields
+                yield fields, self._job.row(source)[1]
+
+    def _commit(self, messages: Iterable[WriterCommitMessage | None], part: str | None = None) -> None:
+        summary = sum((message.summary for message in messages if isinstance(message, Written)), Summary())
+        _log.log(logging.INFO if summary.complete else logging.WARNING, "%s: %s", self._job.index, summary)
+        if self._summary_path is not None:
+            path = self._summary_path if part is None else f"{self._summary_path.rstrip('/')}/{part}.json"
+            keep(path, json.dumps(summary.as_dict(), indent=1).encode())
+        if not summary.complete and self._job.failed_path is None:
+            raise DocumentsRefused(summary)
+
+
+class BatchWriter(_Writer, DataSourceArrowWriter):
+    """Of `df.write`."""
+
+    def commit(self, messages: list[WriterCommitMessage | None]) -> None:
+        self._commit(messages)
+
+
+class StreamWriter(_Writer, DataSourceStreamArrowWriter):
+    """Of `df.writeStream`."""
+
+    def commit(self, messages: list[WriterCommitMessage | None], batchId: int) -> None:  # noqa: N803 - Spark's
+        self._commit(messages, f"batch-{batchId:06d}")
+
+    def abort(self, messages: list[WriterCommitMessage | None], batchId: int) -> None:  # noqa: N803 - Spark's
+        pass
+
+
+def _check_types(schema: StructType) -> None:
+    """
+    Raises:
+        ValueError: a type that Arrow's type does not tell from another.
+    """
+    for field in schema.fields:
+        if "variant" in field.dataType.simpleString():
+            raise ValueError(f"column {field.name}: of the type variant: cast it, or use to_json")
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Slice(InputPartition):
+    """One part of an index, which one task reads."""
+
+    number: int
+    of: int
+
+
+class Reader(DataSourceReader):
+    """Of `spark.read`: each task reads one slice of the index, page by page."""
+
+    def __init__(self, options: Options, schema: StructType) -> None:
+        self._job: Job = replace(options.job(), id_field=None)
+        self._schema = schema
+        self._id_field = options.get("idField")
+        self._query = options.get("query", {"match_all": {}})
+        self._page_size = options.get("pageSize", _DEFAULT_PAGE_SIZE)
+        self._keep_alive = options.get("keepAlive", _DEFAULT_KEEP_ALIVE)
+        self._slices = options.get("slices")
+
+    def partitions(self) -> list[Slice]:
+        """On the driver: as many as the index has primary shards, if `slices` says nothing else."""
+        with self._job.client() as client:
+            # Fails here, and not in the tasks, if there is no index, or the query is none.
+            client.search(index=self._job.index, body={"query": self._query, "size": 0})
+            slices = self._slices or _primary_shards(client, self._job.index)
+        return [Slice(number, slices) for number in range(slices)]
+
+    def read(self, partition: Slice) -> Iterator[pa.RecordBatch]:
+        """In a task: its slice's documents."""
+        columns = Columns(self._schema, self._id_field)
+        with self._job.client(serializer=ExactDeserializer()) as client:
+            point = client.create_pit(index=self._job.index, params={"keep_alive": self._keep_alive})["pit_id"]
+            try:
+                body: dict[str, Any] = {
+                    "query": self._query,
+                    "size": self._page_size,
+                    "pit": {"id": point, "keep_alive": self._keep_alive},
+                    # `_doc` is the cheapest order, and no document's own in an index of several shards.
+                    "sort": ["_doc", "_id"],
+                    "track_total_hits": False,
+                    "_source": columns.names,
+                }
+                if partition.of > 1:
+                    body["slice"] = {"id": partition.number, "max": partition.of}
+                while hits := client.search(body=body)["hits"]["hits"]:
+                    yield columns.batch(hits)
+                    body["search_after"] = hits[-1]["sort"]
+            finally:
+                with suppress(TransportError):
+                    client.delete_pit(body={"pit_id": [point]})
+
+
+def _primary_shards(client: Any, index: str | None) -> int:
+    try:
+        settings = client.indices.get_settings(index=index)
+    except TransportError as error:
+        if isinstance(error, NotFoundError):
+            raise
+        return 1  # it does not tell
+    return sum(int(of["settings"]["index"].get("number_of_shards", 1)) for of in settings.values()) or 1
