@@ -498,6 +498,12 @@ class _Unknown(_Read):
     def ready(self) -> Snapshot | None:
         return self.snapshot() if self.keeps else None
 
+    def __reduce__(self) -> Any:
+        parameters = getattr(type(self._credentials), "__dataclass_params__", None)
+        if self.keeps and parameters is not None and parameters.frozen:  # as static as a named tuple
+            return source_of, (self._credentials,)
+        return super().__reduce__()
+
 
 def _has_plain_attributes(credentials: object) -> bool:
     """Whether reading its credentials can run no code: neither a property nor a `__getattr__`."""

@@ -19,8 +19,9 @@ from __future__ import annotations
 
 import math
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC
+from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -95,15 +96,49 @@ class ExactSerializer(JSONSerializer):
         if isinstance(data, (str, bytes)):
             return data
         try:
-            return orjson.dumps(data, default=_exact)
+            return orjson.dumps(data, default=self._exact)
         except TypeError as error:
-            raise SerializationError(data, error) from error
+            raise SerializationError(data, error.__cause__ or error) from error
+
+    def _exact(self, value: Any) -> Any:
+        if isinstance(value, _NotFinite):
+            raise TypeError(f"{float(value)} is no JSON")
+        if isinstance(value, Decimal) and value.is_finite():
+            return orjson.Fragment(format(value, "f"))
+        return self.default(value)
 
 
-def _exact(value: Any) -> Any:
-    if hasattr(value, "as_tuple") and value.is_finite():
-        return orjson.Fragment(format(value, "f"))
-    raise TypeError(f"Unable to serialize {value!r} (type: {type(value)})")
+def rows_of_frame(frame: Any, *, keep_nulls: bool = False) -> tuple[Iterator[dict[str, Any]], bool]:
+    """The documents of a pandas DataFrame's rows, and whether they may hold a `Decimal`.
+
+    A column of objects of several types, which Arrow cannot hold, goes as it is.
+    """
+    columns: dict[str, pa.Array] = {}
+    mixed: dict[str, list[Any]] = {}
+    for number, name in enumerate(map(str, frame.columns)):
+        series = frame.iloc[:, number]
+        try:
+            column = pa.Array.from_pandas(series)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+            mixed[name] = [
+                None if is_missing else value for value, is_missing in zip(series, series.isna(), strict=True)
+            ]
+        else:
+            columns[name] = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    batch = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+    documents = Documents(batch.schema, keep_nulls=keep_nulls)
+    if not mixed:
+        return documents.of(batch), documents.has_decimals
+    rows = documents.of(batch) if columns else ({} for _ in range(len(frame)))
+    return _with_mixed(rows, mixed, keep_nulls), documents.has_decimals
+
+
+def _with_mixed(
+    rows: Iterable[dict[str, Any]], mixed: dict[str, list[Any]], keep_nulls: bool
+) -> Iterator[dict[str, Any]]:
+    for row, values in zip(rows, zip(*mixed.values(), strict=True), strict=True):
+        row |= {name: value for name, value in zip(mixed, values, strict=True) if keep_nulls or value is not None}
+        yield row
 
 
 class _NotFinite(float):

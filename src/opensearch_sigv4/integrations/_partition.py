@@ -21,7 +21,8 @@ from opensearchpy.exceptions import SerializationError, TransportError
 from opensearchpy.helpers import expand_action
 
 from ..client import connect, host_of
-from ..core._python_bulk import METADATA
+from ..core._python_bulk import RENAMED
+from ..credentials import source_of
 from ..helpers._call import (
     DEFAULT_CHUNK_BYTES,
     DEFAULT_CHUNK_SIZE,
@@ -37,6 +38,7 @@ from ..helpers._sync import settled_in_parallel
 from ..responses import RETRIABLE_ITEM_STATUSES
 
 OPS: Final = ("index", "create", "update", "delete")
+_METADATA: Final = RENAMED.union(("_id", "_index", "_op_type", "_source"))
 _CLIENT_OPTIONS: Final = {"http_compress": True, "timeout": 120}
 # Of a document that another attempt of the task, or an earlier run, may have sent: it is there, or is not any more.
 _DONE_BEFORE: Final = {("create", 409), ("delete", 404)}
@@ -168,8 +170,9 @@ def index_partition(
     While the domain throttles, each task sends less, and pauses between its requests: so do all of them, and together
     they come to what the domain takes.
 
-    :arg documents: mappings, each a document as `helpers.bulk` takes it, with `_id`, `_index`, `_op_type`, `_source`
-        or just its fields; consumed in the caller's thread
+    :arg documents: mappings, consumed in the caller's thread. As `helpers.bulk` takes them, with `_id`, `_index`,
+        `_op_type`, `_source` and so on, or just fields; but `version`, `routing` and other names without an underscore
+        are fields here, not metadata
     :arg index: where documents go that do not say it themselves
     :arg url, region, service, credentials, profile: as `opensearch_sigv4.connect` takes them; credentials are looked
         for where this runs. To go to other processes they have to be picklable: None, a profile, a callable, or static
@@ -218,7 +221,7 @@ def index_partition(
         concurrency=concurrency,
         max_retries=max_retries,
         failed_path=failed_path,
-        client_options=dict(client_options or {}),
+        client_options=client_options,
     )
     return job.run(map(job.entry, documents), partition or uuid4().hex, id_prefix)
 
@@ -247,9 +250,12 @@ class Job:
     max_retries: int = DEFAULT_MAX_RETRIES
     failed_path: str | None = None
     create_index: bool = True
-    client_options: dict[str, Any] = field(default_factory=dict, repr=False)
+    client_options: Mapping[str, Any] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
+        # A source is what says in which form credentials can be pickled, and which cannot.
+        object.__setattr__(self, "credentials", source_of(self.credentials, profile=self.profile))
+        object.__setattr__(self, "profile", None)
         if self.op_type not in OPS:
             raise ValueError(f"op_type: one of {', '.join(OPS)} is needed, not {self.op_type!r}")
         for name in ("chunk_size", "max_chunk_bytes", "concurrency"):
@@ -265,8 +271,7 @@ class Job:
             region=self.region,
             service=self.service,
             credentials=self.credentials,
-            profile=self.profile,
-            **{**_CLIENT_OPTIONS, "pool_maxsize": self.concurrency, **self.client_options, **options},
+            **{**_CLIENT_OPTIONS, "pool_maxsize": self.concurrency, **(self.client_options or {}), **options},
         )
 
     # --- before any task starts
@@ -311,7 +316,8 @@ class Job:
             raise ValueError(f"index: there is no {self.index!r} at {self.url}, and create_index is false")
 
     def _check_unsigned(self) -> None:
-        options = {name: self.client_options[name] for name in _TLS_OPTIONS if name in self.client_options}
+        given = self.client_options or {}
+        options = {name: given[name] for name in _TLS_OPTIONS if name in given}
         with OpenSearch([host_of(self.url)], timeout=_CHECK_TIMEOUT_S, max_retries=0, **options) as client:
             try:
                 client.transport.perform_request("HEAD", "/")
@@ -322,22 +328,28 @@ class Job:
     # --- in a task
 
     def entry(self, document: Mapping[str, Any]) -> Entry:
-        """A document as `helpers.bulk` takes it."""
-        fields = document.get("_source", document)
-        if self.op_type == "update" and "_op_type" not in document:
-            metadata = {name: value for name, value in document.items() if name in METADATA}
-            if fields is document:
-                fields = {name: value for name, value in document.items() if name not in METADATA}
-            return document, {**metadata, **self.row(fields)[1]}
-        action = dict(document)
-        action.setdefault("_op_type", self.op_type)
-        return fields, action
+        """A document with or without metadata; see `index_partition`."""
+        if _METADATA.isdisjoint(document):
+            return self.row(document if type(document) is dict else dict(document), self.op_type)
+        metadata = {name: document[name] for name in _METADATA & document.keys()}
+        op_type = metadata.pop("_op_type", None)
+        fields = metadata.pop("_source", None)
+        if fields is None:
+            fields = {name: value for name, value in document.items() if name not in _METADATA}
+        if op_type == "update":
+            return fields, {**metadata, "_op_type": op_type, **fields}  # `doc`, `script` and so on
+        return fields, {**metadata, **self.row(fields, op_type or self.op_type)[1]}
 
-    def row(self, fields: Mapping[str, Any]) -> Entry:
+    def row(self, fields: dict[str, Any], op_type: str) -> Entry:
         """A document whose fields are all data, whatever they are called."""
-        if self.op_type == "update":
+        if op_type == "update":
             return fields, {"_op_type": "update", "doc": fields, "doc_as_upsert": True}
-        return fields, {"_op_type": self.op_type, "_source": fields}
+        return fields, {"_op_type": op_type, "_source": fields}
+
+    def row_of_table(self, fields: dict[str, Any]) -> Entry:
+        """A row, whose `_id` is no field that a document may have."""
+        source = {name: value for name, value in fields.items() if name != "_id"} if "_id" in fields else fields
+        return fields, self.row(source, self.op_type)[1]
 
     def run(self, entries: Iterable[Entry], partition: str, id_prefix: str | None = None) -> Summary:
         """Send documents, and return what became of them; see `index_partition`."""

@@ -12,7 +12,7 @@ from typing import Any, Final
 import pyarrow as pa
 from opensearchpy.serializer import JSONSerializer
 from pyspark.sql import types
-from pyspark.sql.pandas.types import to_arrow_type
+from pyspark.sql.pandas.types import to_arrow_schema
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # Of a mapping's types; any other becomes text, as JSON where the document has more than text.
@@ -36,11 +36,15 @@ _TYPES: Final[dict[str, types.DataType]] = {
 
 
 def schema_of(
-    mapping: dict[str, Any], array_fields: Sequence[str] = (), id_field: str | None = None
+    mapping: dict[str, Any],
+    sample: Sequence[dict[str, Any]] = (),
+    array_fields: Sequence[str] = (),
+    id_field: str | None = None,
 ) -> types.StructType:
     """The schema that the answer of `GET index/_mapping` says.
 
-    A mapping does not tell a field with one value from one with several: `array_fields` does, by dotted names.
+    A mapping does not tell a field with one value from one with several: those that are arrays in one of the sample's
+    hits are taken for some, and those that `array_fields` names, by dotted names.
 
     Raises:
         ValueError: two indices whose fields differ, or a name in `array_fields` that is no field's.
@@ -53,7 +57,10 @@ def schema_of(
     merged: dict[str, Any] = {}
     for name, of in mapping.items():
         _merge(merged, of.get("mappings", {}).get("properties", {}), name)
-    schema = _struct(merged, "", remaining)
+    found: set[str] = set()
+    for hit in sample:
+        _find_arrays(hit.get("_source") or {}, "", found)
+    schema = _struct(merged, "", found | remaining, remaining)
     if remaining:
         raise ValueError(f"option arrayFields: no field is called {', '.join(sorted(remaining))}")
     if id_field is not None and id_field not in schema.names:
@@ -72,7 +79,17 @@ def _merge(merged: dict[str, Any], properties: dict[str, Any], index: str, path:
             _merge(known["properties"], field["properties"], index, f"{path}{name}.")
 
 
-def _struct(properties: dict[str, Any], path: str, array_fields: set[str]) -> types.StructType:
+def _find_arrays(document: dict[str, Any], path: str, found: set[str]) -> None:
+    for name, value in document.items():
+        full_name = f"{path}{name}"
+        if isinstance(value, list):
+            found.add(full_name)
+        for inner in value if isinstance(value, list) else [value]:
+            if isinstance(inner, dict):
+                _find_arrays(inner, f"{full_name}.", found)
+
+
+def _struct(properties: dict[str, Any], path: str, arrays: set[str], unseen: set[str]) -> types.StructType:
     fields = []
     for name, field in properties.items():
         if field.get("type") == "alias":  # not in the documents
@@ -80,12 +97,21 @@ def _struct(properties: dict[str, Any], path: str, array_fields: set[str]) -> ty
         full_name = f"{path}{name}"
         kind: types.DataType = _TYPES.get(field.get("type", ""), types.StringType())
         if "properties" in field:
-            kind = _struct(field["properties"], f"{full_name}.", array_fields)
-        if full_name in array_fields or field.get("type") == "nested":
-            array_fields.discard(full_name)
+            kind = _struct(field["properties"], f"{full_name}.", arrays, unseen)
+        unseen.discard(full_name)
+        is_array = full_name in arrays or field.get("type") == "nested"
+        if is_array and not isinstance(kind, types.ArrayType):
             kind = types.ArrayType(kind)
         fields.append(types.StructField(name, kind))
     return types.StructType(fields)
+
+
+def arrow_schema(schema: types.StructType) -> pa.Schema:
+    """A schema as the record batches have it that Spark takes and gives."""
+    try:
+        return to_arrow_schema(schema, timezone="UTC")
+    except TypeError:  # before Spark 4.3
+        return to_arrow_schema(schema)
 
 
 class ExactDeserializer(JSONSerializer):
@@ -111,7 +137,7 @@ class Columns:
 
     def __init__(self, schema: types.StructType, id_field: str | None) -> None:
         self._fields = [(field.name, _read_of(field.dataType, field.name)) for field in schema.fields]
-        self._arrow = [to_arrow_type(field.dataType) for field in schema.fields]
+        self._schema = arrow_schema(schema)
         self._id_field = id_field
         #: What is to be in the hits' `_source`.
         self.names = [name for name, _ in self._fields if name != id_field]
@@ -133,8 +159,8 @@ class Columns:
                     column.append(None if value is None else read(value))
                 except (ValueError, TypeError, ArithmeticError, AttributeError) as error:
                     raise ValueError(f"document {hit['_id']!r} of {hit['_index']}: {error}") from error
-        arrays = [pa.array(column, kind) for column, kind in zip(columns, self._arrow, strict=True)]
-        return pa.RecordBatch.from_arrays(arrays, names=[name for name, _ in self._fields])
+        arrays = [pa.array(column, field.type) for column, field in zip(columns, self._schema, strict=True)]
+        return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
 
 
 def _undotted(source: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:

@@ -27,7 +27,6 @@ try:
         InputPartition,
         WriterCommitMessage,
     )
-    from pyspark.sql.pandas.types import to_arrow_schema
     from pyspark.sql.types import StructType
 except ImportError as error:
     raise ImportError("Spark 4.1 or newer is needed: pip install 'opensearch-sigv4[spark]'") from error
@@ -35,12 +34,13 @@ except ImportError as error:
 from ._arrow import Documents, ExactSerializer
 from ._options import Options
 from ._partition import DocumentsRefused, Job, Summary, keep
-from ._spark_reading import Columns, ExactDeserializer, schema_of
+from ._spark_reading import Columns, ExactDeserializer, arrow_schema, schema_of
 
 _log = logging.getLogger(__name__)
 
 _BATCH_ID: Final = "streaming.sql.batchId"
 _QUERY_ID: Final = "sql.streaming.queryId"
+_SAMPLE_SIZE: Final = 1000
 _DEFAULT_PAGE_SIZE: Final = 1000
 _DEFAULT_KEEP_ALIVE: Final = "5m"
 
@@ -69,7 +69,8 @@ class OpenSearchDataSource(DataSource):
         options = Options(self.options, "reading")
         with options.job().client() as client:
             mapping = client.indices.get_mapping(index=options["index"])
-        return schema_of(mapping, options.get("arrayFields", []), options.get("idField"))
+            sample = client.search(index=options["index"], body={"size": _SAMPLE_SIZE})["hits"]["hits"]
+        return schema_of(mapping, sample, options.get("arrayFields", []), options.get("idField"))
 
     def reader(self, schema: StructType) -> Reader:
         return Reader(Options(self.options, "reading"), schema)
@@ -101,9 +102,9 @@ class _Writer:
             raise ValueError(f"option idField: {job.op_type} needs it")
         _check_types(schema)
         self._keeps_nulls = not options.get("ignoreNullFields", True)
-        documents = Documents(to_arrow_schema(schema), keep_nulls=self._keeps_nulls)
+        documents = Documents(arrow_schema(schema), keep_nulls=self._keeps_nulls)
         if documents.has_decimals:
-            job = replace(job, client_options={**job.client_options, "serializer": ExactSerializer()})
+            job = replace(job, client_options={**(job.client_options or {}), "serializer": ExactSerializer()})
         job.check()
         self._job = job
         self._adds_ids = options.get("addIds", True)
@@ -126,10 +127,7 @@ class _Writer:
         for batch in batches:
             if documents is None:
                 documents = Documents(batch.schema, keep_nulls=self._keeps_nulls)
-            for fields in documents.of(batch):
-                # `_id` is no field that a document may have.
-                source = {name: fields[name] for name in fields if name != "_id"} if "_id" in fields else fields
-                yield fields, self._job.row(source)[1]
+            yield from map(self._job.row_of_table, documents.of(batch))
 
     def _commit(self, messages: Iterable[WriterCommitMessage | None], part: str | None = None) -> None:
         summary = sum((message.summary for message in messages if isinstance(message, Written)), Summary())
