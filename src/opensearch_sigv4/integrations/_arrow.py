@@ -103,7 +103,9 @@ class ExactSerializer(JSONSerializer):
     def _exact(self, value: Any) -> Any:
         if isinstance(value, _NotFinite):
             raise TypeError(f"{float(value)} is no JSON")
-        if isinstance(value, Decimal) and value.is_finite():
+        if isinstance(value, Decimal):
+            if not value.is_finite():
+                raise TypeError(f"{value} is no JSON")
             return orjson.Fragment(format(value, "f"))
         return self.default(value)
 

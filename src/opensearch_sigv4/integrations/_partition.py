@@ -308,9 +308,7 @@ class Job:
     def _check_index(self, client: OpenSearch) -> None:
         try:
             is_there = client.indices.exists(index=self.index)
-        except TransportError as error:
-            if error.status_code == 400:  # no name for an index
-                raise
+        except TransportError:
             return  # it may not be looked at
         if not is_there and not self.create_index:
             raise ValueError(f"index: there is no {self.index!r} at {self.url}, and create_index is false")
@@ -372,7 +370,7 @@ class Job:
                 retry_unknown=self.op_type == "update",  # merging the same fields once more changes nothing
                 idempotent=False,
             )
-            call.chunker.unfit = account.malformed
+            call.chunker.unfit = lambda action, error: account.malformed(action.get("_source", action), error)
             actions = self._with_ids(entries, id_prefix, account)
             with closing(settled_in_parallel(call, actions, self.concurrency, _QUEUE_SIZE)) as settling:
                 for settled in settling:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, Final
 from uuid import uuid4
 
@@ -71,9 +71,8 @@ def to_opensearch(
     """
     if not dask.is_dask_collection(collection) or not hasattr(collection, "to_delayed"):
         raise TypeError(f"collection: a bag or a DataFrame of Dask is needed, not {type(collection).__name__}")
-    for name in ("partition", "id_prefix"):
-        if name in options:
-            raise TypeError(f"{name}: each task has its own")
+    if unknown := sorted(options.keys() - {argument.name for argument in fields(Job)}):
+        raise TypeError(f"to_opensearch() got an unexpected keyword argument {unknown[0]!r}")
     job = Job(index=index, url=url, create_index=create_index, **options)
     is_frame = hasattr(collection, "columns")
     if is_frame:
@@ -83,10 +82,11 @@ def to_opensearch(
     job.check()
     load_id = uuid4().hex[:16]
     write = _write_frame if is_frame else _write_bag
+    parts = collection.to_delayed()
     with dask.annotate(retries=retries):
         tasks = [
             delayed(write, pure=False)(part, job, number, load_id, add_ids, keep_nulls)
-            for number, part in enumerate(collection.to_delayed())
+            for number, part in enumerate(parts)
         ]
         summary = sum(dask.compute(*tasks, scheduler=scheduler), Summary())
     if not summary.complete and job.failed_path is None:
