@@ -6,7 +6,7 @@ import json
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any, Final
 
 import pyarrow as pa
@@ -14,6 +14,7 @@ from opensearchpy.serializer import JSONSerializer
 from pyspark.sql import types
 from pyspark.sql.pandas.types import to_arrow_schema
 
+_DECIMALS: Final = Context(prec=38, rounding=ROUND_HALF_UP)  # as Spark's
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # Of a mapping's types; any other becomes text, as JSON where the document has more than text.
 # Source: OpenSearch documentation, "Supported field types".
@@ -213,7 +214,7 @@ def _read_of_single(kind: types.DataType, path: str) -> Read:
         return float
     if isinstance(kind, types.DecimalType):
         exponent = Decimal(1).scaleb(-kind.scale)
-        return lambda value: Decimal(str(value)).quantize(exponent)
+        return lambda value: _decimal(value, exponent, path)
     if isinstance(kind, types.BinaryType):
         return lambda value: b64decode(value, validate=True)
     if isinstance(kind, types.TimestampType):
@@ -226,9 +227,10 @@ def _read_of_single(kind: types.DataType, path: str) -> Read:
         fields = [(field.name, _read_of(field.dataType, f"{path}.{field.name}")) for field in kind.fields]
         names = kind.names
         return lambda value: _object(_undotted(value, names), fields)
-    if isinstance(kind, types.MapType) and isinstance(kind.keyType, types.StringType):
+    if isinstance(kind, types.MapType):
+        key = _read_of_single(kind.keyType, f"{path}, its keys")
         inner = _read_of(kind.valueType, path)
-        return lambda value: [(name, None if one is None else inner(one)) for name, one in value.items()]
+        return lambda value: [(key(name), None if one is None else inner(one)) for name, one in value.items()]
     raise ValueError(f"column {path}: no document holds the type {kind.simpleString()}")
 
 
@@ -253,6 +255,13 @@ def _integer(value: Any, path: str) -> int:
     if number != int(number):
         raise ValueError(f"field {path}: {value!r} is no integer")
     return int(number)
+
+
+def _decimal(value: Any, exponent: Decimal, path: str) -> Decimal:
+    try:
+        return Decimal(str(value)).quantize(exponent, context=_DECIMALS)
+    except ArithmeticError as error:
+        raise ValueError(f"field {path}: {value!r} is no decimal that the column can hold") from error
 
 
 def _instant(value: Any, path: str) -> datetime:

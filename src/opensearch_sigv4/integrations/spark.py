@@ -184,6 +184,7 @@ class Reader(DataSourceReader):
         self._job: Job = replace(options.job(), id_field=None)
         self._schema = schema
         self._id_field = options.get("idField")
+        Columns(schema, self._id_field)  # what it raises is said before any task
         self._query = options.get("query", {"match_all": {}})
         self._page_size = options.get("pageSize", _DEFAULT_PAGE_SIZE)
         self._keep_alive = options.get("keepAlive", _DEFAULT_KEEP_ALIVE)
