@@ -1,6 +1,6 @@
 """Write the API reference, as HTML of the docstrings.
 
-    pip install -e '.[dev]' pdoc
+    pip install -e '.[dev,dask]' pdoc
     python docs/reference.py DIRECTORY
 
 It fails for whatever pdoc warns of, and for a public name without a docstring.
@@ -20,6 +20,8 @@ import pdoc.docstrings
 MODULES = (
     "opensearch_sigv4",
     "opensearch_sigv4.helpers",
+    "opensearch_sigv4.integrations",
+    "opensearch_sigv4.integrations.dask",
     "opensearch_sigv4.testing",
     "opensearch_sigv4.timing",
     "opensearch_sigv4.compression",
@@ -51,7 +53,7 @@ def undocumented(module):
 
 def with_lists(docstring, convert=pdoc.docstrings.google):
     """The classes that users of opensearch-py meet have its `:arg name:` form: each becomes an item of a list."""
-    return convert(re.sub(r"^:arg (\S+): ", r"- **\1**: ", docstring, flags=re.MULTILINE))
+    return convert(re.sub(r"^:arg ([\w, ]+): ", r"- **\1**: ", docstring, flags=re.MULTILINE))
 
 
 def main():

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 from pathlib import Path
 
 SHARED = Path(__file__).parent.parent.parent / "shared/data/debian-packages.ndjson.gz"
@@ -28,3 +29,15 @@ def documents():
 def set_environment(variables):
     """For another process to run."""
     os.environ.update(variables)
+
+
+def from_readme(name, **replacements):
+    """A function of README's, with other words in place of some that stand there."""
+    readme = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+    [block] = [block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if f"def {name}(" in block]
+    for word, replacement in replacements.items():
+        assert word in block
+        block = block.replace(word, replacement)
+    namespace = {}
+    exec(compile(block, "README.md", "exec"), namespace)
+    return namespace[name]

@@ -160,17 +160,28 @@ def use_trace_stages(trace_stages):  # tests/test_timing.py looks at the spans
     provider.shutdown()
 
 
+def use_save_bag(save_bag):
+    import dask.bag
+
+    with dask.config.set(scheduler="threads"):
+        assert save_bag(dask.bag.from_sequence([{"package": "a"}, {"package": "b"}])).indexed == 2
+
+
 def _last_words(block):
     return block.strip().splitlines()[-1][:40]
 
 
+# What tests/test_spark.py and tests/test_ray.py run, and `test_tests` below.
+ELSEWHERE = ("save", "save_dataset", "test_bulk_waits_when_it_is_throttled", "test_search")
 USES = {name.removeprefix("use_"): use for name, use in list(globals().items()) if name.startswith("use_")}
 
 
 @pytest.mark.parametrize(
-    "block", [block for block in PYTHON if "def test_" not in block], ids=lambda block: block[-40:]
+    "block", [block for block in PYTHON if not set(ELSEWHERE) & set(re.findall(r"def (\w+)\(", block))], ids=_last_words
 )
 def test_python(block, aws):
+    if "integrations.dask" in block:
+        pytest.importorskip("dask", reason="needs the extra dask")
     namespace = {}
     exec(compile(block, "README.md", "exec"), namespace)
     names = [name for name in USES if name in namespace]

@@ -22,7 +22,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import Row, SparkSession
 from pyspark.sql import types as T
 
-from clusters import documents
+from clusters import documents, from_readme
 from opensearch_sigv4 import connect
 from opensearch_sigv4.testing import Fault, LocalDomain
 
@@ -493,3 +493,19 @@ def test_no_point_in_time_is_left(spark, searching):
         read = spark.read.format(FORMAT).options(index="types", slices="3", **options_of(searching))
         assert read.schema("version string").load().count() == 2
         assert len(client.transport.perform_request("GET", "/_search/point_in_time/_all").get("pits", [])) == before
+
+
+def test_readmes_example(spark, searching, tmp_path):
+    """Its host is a domain here, and its directory another one."""
+    keys = ", ".join(f"{name!r}: {value!r}" for name, value in options_of(searching).items())
+    words = {
+        '"url": "https://search-logs-abc123.eu-central-1.es.amazonaws.com"': keys,
+        "/mnt/shared": str(tmp_path),
+    }
+    save_frame = from_readme("save", **words)
+    save_frame(spark.createDataFrame([Row(package="a", section="rust"), Row(package="b", section="libs")]))
+    assert json.loads((tmp_path / "summary.json").read_text())["indexed"] == 2
+    with connect(searching.url, region=searching.region, credentials=searching.credentials) as client:
+        client.indices.refresh(index="packages")
+    [row] = from_readme("load", **words)(spark).collect()
+    assert (row["package"], row["section"]) == ("a", "rust")
