@@ -50,13 +50,22 @@ def lower_bounds():
     return bounds
 
 
-def test_the_oldest_dependencies_in_ci_are_those_that_are_claimed():
+def pins_of(name):
     pins = {}
-    for requirement in requirements((ROOT / ".ci/oldest.txt").read_text(encoding="utf-8").split()):
+    for requirement in requirements((ROOT / name).read_text(encoding="utf-8").split()):
         (specifier,) = requirement.specifier
         assert specifier.operator == "=="
         pins[requirement.name] = Version(specifier.version)
-    bounds = lower_bounds()
+    return pins
+
+
+def test_the_oldest_clusters_in_ci_are_those_that_are_claimed():
+    pins, bounds = pins_of(".ci/oldest-cluster.txt"), lower_bounds()
+    assert pins == {"pyspark": bounds["pyspark"], "dask": bounds["dask"], "distributed": bounds["dask"]}
+
+
+def test_the_oldest_dependencies_in_ci_are_those_that_are_claimed():
+    pins, bounds = pins_of(".ci/oldest.txt"), lower_bounds()
     assert pins == {name: bounds.get(name) for name in pins}
     used = {
         requirement.name
