@@ -656,7 +656,7 @@ def encoding_table(results, *, markdown):
 
 
 def targets(encodings):
-    """[(what, measured, at least, aim, unit)]: DESIGN.md's rows; a ratio is to be large, anything else small."""
+    """[(what, measured, at least, aim, unit)]: the targets; a ratio is to be large, anything else small."""
     found = []
 
     def ratio(what, encoding, row, least, aim):

@@ -476,7 +476,7 @@ def scheme_table(results, base, *, markdown):
 
 
 def targets(schemes):
-    """[(what, ratio, at least, aim)]: DESIGN.md's row of `perform_request`; the smaller the better."""
+    """[(what, ratio, at least, aim)]: the targets of `perform_request`; the smaller the better."""
     results = schemes["http"]
     return [
         (row, results[row]["cpu_us"]["min"] / results[OPENSEARCH_PY]["cpu_us"]["min"], 0.85, 0.6)

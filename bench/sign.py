@@ -537,7 +537,7 @@ def threads_table(results, *, markdown):
 
 
 def targets(cases):
-    """[(what, ratio or None, at least, aim)]: the rows of DESIGN.md's table that concern `sign`.
+    """[(what, ratio or None, at least, aim)]: the targets that concern `sign`.
 
     Of CPU minima. A row here is one thread that never waits, so wall time adds only what other programs took: on a
     busy machine one call of 3 ms lost 8 ms in every round, and hashing alone came out slower than hashing and signing.

@@ -57,6 +57,9 @@ def with_lists(docstring, convert=pdoc.docstrings.google):
 
 
 def main():
+    if len(sys.argv) != 2:
+        return "usage: python docs/reference.py DIRECTORY"
+    directory = Path(sys.argv[1])
     warnings.simplefilter("error")
     modules = [resolve(name) for name in MODULES]
     missing = [name for module in modules for name in undocumented(module)]
@@ -64,7 +67,7 @@ def main():
         return "no docstring: " + ", ".join(missing)
     pdoc.docstrings.google = with_lists
     pdoc.render.configure(docformat="google", show_source=False, footer_text="opensearch-sigv4")
-    pdoc.pdoc(*MODULES, output_directory=Path(sys.argv[1]))
+    pdoc.pdoc(*MODULES, output_directory=directory)
     return None
 
 

@@ -529,6 +529,9 @@ def test_connect_async_reads_region_and_service_from_the_host():
             async with connect_async(host) as client:
                 signer = client.transport.get_connection().signer
                 assert (signer.region, signer.service, signer.credentials) == (region, service, None)
+            async with connect_async("https://localhost:9443", headers={"Host": host}) as client:
+                signer = client.transport.get_connection().signer
+                assert (signer.region, signer.service) == (region, service)
 
     asyncio.run(main())
 

@@ -73,7 +73,10 @@ def test_an_unknown_way_to_hash_names_those_there_are(name, refused, path):
     ran = run(sys.executable, "-c", SIGN, OPENSEARCH_SIGV4_NO_EXTENSIONS=refused, OPENSEARCH_SIGV4_HASH=path)
     assert ran.returncode == 1
     last = ran.stderr.splitlines()[-1]
-    assert last == f"ValueError: no way to compute SHA-256 is called {path!r} here; there are: {paths}"
+    assert (
+        last
+        == f"ValueError: OPENSEARCH_SIGV4_HASH: no way to compute SHA-256 is called {path!r} here; there are: {paths}"
+    )
 
 
 def not_an_extension(core):

@@ -647,6 +647,17 @@ def test_connect_reads_region_and_service_from_the_host():
     assert connect(DOMAIN, service="aoss").transport.get_connection().signer.service == "aoss"
 
 
+@pytest.mark.parametrize("name", ["Host", "host"])
+def test_region_and_service_are_those_of_a_host_among_the_headers(name):
+    """Through a tunnel that host is signed, and not the URL's."""
+    for host, region, service in NAMED:
+        for url in ("https://localhost:9443", f"https://{DOMAIN}"):
+            signer = connect(url, headers={name: host}).transport.get_connection().signer
+            assert (signer.region, signer.service) == (region, service)
+    connection = SigV4HttpConnection("localhost", headers={name: NAMED[0][0]})
+    assert connection.signer is None
+
+
 def test_connect_with_a_prefix_and_options():
     client = connect("https://localhost/a b/", region=REGION, http_compress=True, timeout=3, pool_maxsize=2)
     connection = client.transport.get_connection()

@@ -53,6 +53,14 @@ _clock_offsets: dict[str, float] = {}
 AuthCallable = Callable[..., Any]
 
 
+def endpoint_of_header(headers: Mapping[str, Any] | None) -> Endpoint | None:
+    """The endpoint that a `Host` among a connection's headers names: through a tunnel it is what is signed."""
+    for name, value in (headers or {}).items():
+        if isinstance(name, str) and name.lower() == "host":
+            return parse_host(_header_text(value).strip())
+    return None
+
+
 class SigningConnection:
     """A connection that signs. The other base of its subclasses is a connection of opensearch-py's."""
 
@@ -99,6 +107,7 @@ class SigningConnection:
         del arguments["self"]
 
         endpoint = parse_host(arguments.get("host") or "localhost")
+        signed_endpoint = endpoint_of_header(arguments.get("headers")) or endpoint
         if endpoint is not None:
             _apply_aws_defaults(arguments)
         if arguments.get("pool_maxsize") is None:
@@ -132,7 +141,7 @@ class SigningConnection:
 
         if asked:
             if service is None:
-                service = endpoint.service if endpoint else "es"
+                service = signed_endpoint.service if signed_endpoint else "es"
             signer = SigV4Signer(self._source_of(credentials), region, service)
         if (signer or self._sign) and "authorization" in self.headers:
             raise ValueError("headers: an Authorization for every request cannot go with signing them")
@@ -140,12 +149,12 @@ class SigningConnection:
             signer = SigV4Signer(self._source_of(None), endpoint.region, endpoint.service)
         self.signer = signer
         if signer is not None:
-            self._prepare_signing(signer, endpoint)
+            if signer.region is None:
+                region = signed_endpoint.region if signed_endpoint else region_from(signer.source, self.hostname)
+                self.signer = signer.with_region(region)
+            self._prepare_signing(endpoint)
 
-    def _prepare_signing(self, signer: SigV4Signer, endpoint: Endpoint | None) -> None:
-        if signer.region is None:
-            region = endpoint.region if endpoint else region_from(signer.source, self.hostname)
-            self.signer = signer.with_region(region)
+    def _prepare_signing(self, endpoint: Endpoint | None) -> None:
         # Sent, and not left to the HTTP client to add, so that the host on the wire is the host signed.
         headers = {name: _header_text(value) for name, value in self.headers.items()}
         self.headers = {"host": core.split_url(self.host).host, **headers}

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from opensearchpy import OpenSearch
 
+from ._signing import endpoint_of_header
 from .connection import SigV4HttpConnection
 from .core import split_url
 from .credentials import source_of
@@ -32,7 +33,8 @@ def connect(
     Args:
         url: of the domain or collection, for example `https://search-logs-abc.eu-central-1.es.amazonaws.com`.
             For a host that AWS names the scheme may be left out (https); for any other it is needed.
-        region: by default what the host, AWS_REGION, AWS_DEFAULT_REGION or the profile says.
+        region: by default what the host (of the URL, or in `headers`), AWS_REGION, AWS_DEFAULT_REGION or the profile
+            says.
         service: `es`, `aoss` or `osis`; by default what the host says, else `es`.
         credentials: whatever `SigV4Signer` takes; by default botocore's chain.
         profile: the name of a profile of AWS's shared files, instead of `credentials`.
@@ -96,7 +98,7 @@ def connect_async(
 
     host = host_of(url)
     source = loop_source_of(credentials, profile=profile)
-    endpoint = parse_host(host["host"])
+    endpoint = endpoint_of_header(options.get("headers")) or parse_host(host["host"])
     if region is None:
         region = endpoint.region if endpoint else region_from(source, host["host"])
     if service is None:

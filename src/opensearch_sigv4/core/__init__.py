@@ -89,7 +89,10 @@ if os.environ.get("OPENSEARCH_SIGV4_NO_EXTENSIONS", "0") in ("", "0"):
 
 _chosen_path = os.environ.get("OPENSEARCH_SIGV4_HASH", "")
 if _chosen_path not in ("", "auto"):
-    select_hash_path(_chosen_path)
+    try:
+        select_hash_path(_chosen_path)
+    except ValueError as _error:
+        raise ValueError(f"OPENSEARCH_SIGV4_HASH: {_error}") from None
 
 __all__ = [
     "Kept",
