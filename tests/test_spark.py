@@ -15,6 +15,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from opensearchpy.exceptions import TransportError
 
 pytest.importorskip("pyspark", reason="needs the extra spark, and Java")
 
@@ -24,7 +25,9 @@ from pyspark.sql import types as T
 
 from clusters import documents, from_readme
 from opensearch_sigv4 import connect
+from opensearch_sigv4.integrations.spark import OpenSearchDataSource
 from opensearch_sigv4.testing import Fault, LocalDomain
+from raw_server import RawServer
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::ResourceWarning", "ignore::UserWarning")
 
@@ -471,6 +474,29 @@ def test_types_come_back(spark, searching):
     assert second["day"] == dt.date(1969, 1, 1)
     assert second["price"] == Decimal("1.25")
     assert second["version"] == "3"
+
+
+def test_indices_with_the_same_ids(spark, searching):
+    """Of documents with equal places and ids in two indices, pages that end between them lose none."""
+    to = options_of(searching)
+    for index in ("same-a", "same-b"):
+        save(numbers(spark, 30, 1), index=index, idField="n", **to)
+    with connect(searching.url, region=searching.region, credentials=searching.credentials) as client:
+        client.indices.refresh(index="same-*")
+    for slices in ("1", "3"):
+        frame = spark.read.format(FORMAT).options(index="same-*", slices=slices, pageSize="7", **to).load()
+        assert sorted(row["n"] for row in frame.collect()) == sorted([*range(30)] * 2)
+
+
+@pytest.mark.parametrize("more", [{"_shards": {"total": 2, "failed": 1}}, {"timed_out": True}], ids=str)
+def test_an_answer_that_is_not_whole_is_an_error(more):
+    """By default OpenSearch answers a search with 200 where a shard has failed, without its documents."""
+    answer = json.dumps({"_shards": {"failed": 0}, "timed_out": False, "hits": {"hits": []}, **more})
+    with RawServer(lambda line: (200, {"Content-Type": "application/json"}, answer)) as server:
+        options = {"url": server.url, "region": "us-east-1", "index": "i", "accessKey": "AKIDEXAMPLE", "secretKey": "k"}
+        reader = OpenSearchDataSource(options).reader(T.StructType().add("n", T.LongType()))
+        with reader._job.client() as client, pytest.raises(TransportError, match="the answer of i is not whole"):
+            reader._page(client, {"query": {"match_all": {}}})
 
 
 def test_reading_says_what_is_wrong_before_any_task(spark, searching):

@@ -32,7 +32,7 @@ from ..helpers._call import (
     call_of,
 )
 from ..helpers._delivery import Failure, Outcome, Settled
-from ..helpers._documents import Chunk, identity_of
+from ..helpers._documents import Chunk, identity_of, is_repeatable
 from ..helpers._failed import document_lines, malformed_line, told_of
 from ..helpers._sync import settled_in_parallel
 from ..responses import RETRIABLE_ITEM_STATUSES
@@ -454,17 +454,18 @@ class _Account:
 
     def _settle(self, chunk: Chunk, position: int, outcome: Outcome) -> None:
         told = told_of(outcome)
-        has_id = identity_of(chunk.action(position)) is not None
+        action = chunk.action(position)
+        # Anything else another attempt would execute twice.
+        may_repeat = is_repeatable(action) or (self._job.op_type == "update" and identity_of(action) is not None)
         if isinstance(outcome, Failure):
-            # Without an id another attempt would double what is in.
-            if not outcome.is_refusal and (has_id or not outcome.unknown):
+            if not outcome.is_refusal and (may_repeat or not outcome.unknown):
                 raise outcome.error
         else:
             [op_type] = outcome[1]
             if (op_type, told.status) in _DONE_BEFORE:
                 self.summary.existing += 1
                 return
-            if has_id and told.status in RETRIABLE_ITEM_STATUSES:
+            if may_repeat and told.status in RETRIABLE_ITEM_STATUSES:
                 raise TransportError(told.status, told.reason, outcome[1])
         if told.unknown:
             self.summary.unknown += 1

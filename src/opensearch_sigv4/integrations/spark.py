@@ -208,19 +208,28 @@ class Reader(DataSourceReader):
                     "query": self._query,
                     "size": self._page_size,
                     "pit": {"id": point, "keep_alive": self._keep_alive},
-                    # `_doc` is the cheapest order, and no document's own in an index of several shards.
-                    "sort": ["_doc", "_id"],
+                    # `_doc` is the cheapest order; where there are several shards or indices it is no document's own.
+                    "sort": ["_doc", "_id", "_index"],
                     "track_total_hits": False,
                     "_source": columns.names,
                 }
                 if partition.of > 1:
                     body["slice"] = {"id": partition.number, "max": partition.of}
-                while hits := client.search(body=body)["hits"]["hits"]:
+                while hits := self._page(client, body):
                     yield columns.batch(hits)
                     body["search_after"] = hits[-1]["sort"]
             finally:
                 with suppress(TransportError):
                     client.delete_pit(body={"pit_id": [point]})
+
+    def _page(self, client: Any, body: dict[str, Any]) -> list[dict[str, Any]]:
+        # By default an answer without the documents of a shard that failed is a success.
+        answer = client.search(body=body, params={"allow_partial_search_results": "false"})
+        if answer.get("timed_out") or answer.get("_shards", {}).get("failed"):
+            raise TransportError(
+                "N/A", f"the answer of {self._job.index} is not whole: {answer.get('_shards')}", answer
+            )
+        return answer["hits"]["hits"]  # type: ignore[no-any-return]
 
 
 def _primary_shards(client: Any, index: str | None) -> int:
