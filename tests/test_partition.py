@@ -241,6 +241,31 @@ def test_what_is_no_document_is_refused_here(judge, to, tmp_path, document, reas
     assert json.loads(line)["failed"]["text"] == repr(document)
 
 
+@pytest.mark.parametrize(
+    ("document", "reason"),
+    [
+        (7, "a mapping is needed, not int"),
+        (None, "a mapping is needed, not NoneType"),
+        ({"_op_type": "upsert"}, "_op_type: one of index, create, update, delete is needed, not 'upsert'"),
+    ],
+)
+def test_what_is_no_document_at_all_is_refused_alone(judge, to, document, reason):
+    summary = index_partition([{"n": 1}, document, {"n": 2}], "i", **to)
+    assert (summary.indexed, summary.refused, summary.reasons) == (2, 1, [reason])
+    assert judge.held("n") == {1: 1, 2: 1}
+
+
+@pytest.mark.parametrize(
+    "index", ["Logs", "_logs", "-logs", "+logs", "a,b", "a*", "a b", "a/b", "a:b", "..", "é" * 256]
+)
+def test_a_name_that_no_new_index_can_have(domain, to, index):
+    domain.faults = lambda request: Fault.answer(404) if request.method == "HEAD" else None
+    with pytest.raises(ValueError, match=r"cannot be the name of a new one|a path segment|\.\."):
+        Job(index=index, **to).check()
+    domain.faults = lambda request: Fault.answer(200) if request.method == "HEAD" else None
+    Job(index="<logs-{now/d}>", **to).check()
+
+
 @pytest.mark.parametrize("op_type", ["update", "delete"])
 def test_what_needs_an_id(to, op_type):
     summary = index_partition([{"n": 1}], "i", op_type=op_type, **to)
@@ -323,7 +348,7 @@ def test_credentials_are_looked_for_where_it_runs(domain, monkeypatch):
 
     monkeypatch.setattr(module, "_defaults", {})
     job = pickle.loads(job)
-    assert job.run(map(job.entry, numbers(2)), "0").indexed == 2
+    assert job.run(numbers(2), job.entry, "0").indexed == 2
 
 
 def test_a_job_shows_no_secret_and_refuses_what_belongs_to_this_process(to):

@@ -488,6 +488,18 @@ def test_indices_with_the_same_ids(spark, searching):
         assert sorted(row["n"] for row in frame.collect()) == sorted([*range(30)] * 2)
 
 
+def test_what_users_write(spark, searching):
+    """A query as in a search's body, an id that is a field of another type, text here and keyword there."""
+    to = options_of(searching)
+    with connect(searching.url, region=searching.region, credentials=searching.credentials) as client:
+        for index, kind in (("kind-a", "text"), ("kind-b", "keyword")):
+            client.indices.create(index=index, body={"mappings": {"properties": {"name": {"type": kind}}}})
+            client.index(index=index, id=7, body={"name": "x", "n": 7}, refresh=True)
+    read = spark.read.format(FORMAT).options(query='{"query": {"term": {"n": 7}}}', idField="n", **to)
+    rows = read.load("kind-*").collect()
+    assert [(row["n"], row["name"]) for row in rows] == [(7, "x"), (7, "x")]
+
+
 @pytest.mark.parametrize("more", [{"_shards": {"total": 2, "failed": 1}}, {"timed_out": True}], ids=str)
 def test_an_answer_that_is_not_whole_is_an_error(more):
     """By default OpenSearch answers a search with 200 where a shard has failed, without its documents."""
@@ -501,23 +513,27 @@ def test_an_answer_that_is_not_whole_is_an_error(more):
 
 def test_reading_says_what_is_wrong_before_any_task(spark, searching):
     to = options_of(searching)
+    save(numbers(spark, 1), index="present", **to)
     for options, text in (
         ({"index": "nowhere"}, "index_not_found_exception"),
-        ({"index": "types", "query": "{"}, "option query: a query in JSON is needed"),
-        ({"index": "types", "query": '{"nonsense": {}}'}, "nonsense"),
-        ({"index": "types", "arrayFields": "no.such"}, "option arrayFields: no field is called no.such"),
-        ({"index": "types", "opType": "index"}, "option opType: it is for writing, not for reading"),
-        ({"index": "types", "url": "http://127.0.0.1:9"}, "Connection refused"),
+        ({"index": "present", "query": "{"}, "option query: a query in JSON is needed"),
+        ({"index": "present", "query": '{"nonsense": {}}'}, "nonsense"),
+        ({"index": "present", "arrayFields": "no.such"}, "option arrayFields: no field is called no.such"),
+        ({"index": "present", "keepAlive": "5"}, "option keepAlive: a time such as 5m or 30s is needed, not '5'"),
+        ({"index": "present", "opType": "index"}, "option opType: it is for writing, not for reading"),
+        ({"index": "present", "url": "http://127.0.0.1:9"}, "Connection refused"),
     ):
         with pytest.raises(PySparkException, match=text):
             spark.read.format(FORMAT).options(**{**to, **options}).load().count()
 
 
 def test_no_point_in_time_is_left(spark, searching):
+    save(numbers(spark, 2), index="pits", **options_of(searching))
     with connect(searching.url, region=searching.region, credentials=searching.credentials) as client:
+        client.indices.refresh(index="pits")
         before = len(client.transport.perform_request("GET", "/_search/point_in_time/_all").get("pits", []))
-        read = spark.read.format(FORMAT).options(index="types", slices="3", **options_of(searching))
-        assert read.schema("version string").load().count() == 2
+        read = spark.read.format(FORMAT).options(index="pits", slices="3", **options_of(searching))
+        assert read.schema("n long").load().count() == 2
         assert len(client.transport.perform_request("GET", "/_search/point_in_time/_all").get("pits", [])) == before
 
 

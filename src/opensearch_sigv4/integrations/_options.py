@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, Final, NamedTuple
@@ -76,7 +77,13 @@ def _query(text: str) -> Any:
         raise ValueError(f"a query in JSON is needed: {error}") from error
     if not isinstance(query, dict):
         raise ValueError('a query in JSON is needed, such as {"match_all": {}}')
-    return query
+    return query["query"] if query.keys() == {"query"} else query  # as in the body of a search
+
+
+def _time(text: str) -> str:
+    if not re.fullmatch(r"[1-9]\d*(ms|s|m|h|d)", text):
+        raise ValueError("a time such as 5m or 30s is needed")
+    return text
 
 
 OPTIONS: Final = {
@@ -113,7 +120,7 @@ OPTIONS: Final = {
         Option("query", _query, "reading"),
         Option("slices", _at_least(1), "reading"),
         Option("pageSize", _at_least(1), "reading"),
-        Option("keepAlive", for_="reading"),
+        Option("keepAlive", _time, "reading"),
         Option("arrayFields", _names, "reading"),
     )
 }

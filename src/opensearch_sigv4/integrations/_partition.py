@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field
 from io import BytesIO
@@ -45,6 +46,9 @@ _DONE_BEFORE: Final = {("create", 409), ("delete", 404)}
 _MAX_REASONS: Final = 10
 _MAX_ID_BYTES: Final = 512
 _QUEUE_SIZE: Final = 1
+_MOST: Final = (1 << 31) - 1
+# What no new index may be called. Source: OpenSearch documentation, "Index naming restrictions".
+_NO_INDEX_NAME: Final = re.compile(r'^[_+-]|^\.\.?$|[\\/*?"<>|\s,#:]|^.{256}')
 _CHECK_TIMEOUT_S: Final = 20
 _TLS_OPTIONS: Final = ("verify_certs", "ca_certs", "ssl_assert_hostname", "ssl_show_warn", "ssl_context")
 # No task would fare better with these; with others it may, later.
@@ -223,7 +227,7 @@ def index_partition(
         failed_path=failed_path,
         client_options=client_options,
     )
-    return job.run(map(job.entry, documents), partition or uuid4().hex, id_prefix)
+    return job.run(documents, job.entry, partition or uuid4().hex, id_prefix)
 
 
 @dataclass(frozen=True)
@@ -261,6 +265,8 @@ class Job:
         for name in ("chunk_size", "max_chunk_bytes", "concurrency"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: at least 1")
+            if getattr(self, name) > _MOST:
+                raise ValueError(f"{name}: at most {_MOST}")
         if self.max_retries < 0:
             raise ValueError("max_retries: at least 0")
 
@@ -310,8 +316,14 @@ class Job:
             is_there = client.indices.exists(index=self.index)
         except TransportError:
             return  # it may not be looked at
-        if not is_there and not self.create_index:
+        if is_there:
+            return
+        if not self.create_index:
             raise ValueError(f"index: there is no {self.index!r} at {self.url}, and create_index is false")
+        assert self.index is not None
+        is_computed = self.index.startswith("<")  # of today's date, by OpenSearch
+        if not is_computed and (_NO_INDEX_NAME.search(self.index) or self.index != self.index.lower()):
+            raise ValueError(f"index: {self.index!r} is not there, and cannot be the name of a new one")
 
     def _check_unsigned(self) -> None:
         given = self.client_options or {}
@@ -326,7 +338,13 @@ class Job:
     # --- in a task
 
     def entry(self, document: Mapping[str, Any]) -> Entry:
-        """A document with or without metadata; see `index_partition`."""
+        """A document with or without metadata; see `index_partition`.
+
+        Raises:
+            ValueError: it is no document.
+        """
+        if not isinstance(document, Mapping):
+            raise ValueError(f"a mapping is needed, not {type(document).__name__}")
         if _METADATA.isdisjoint(document):
             return self.row(document if type(document) is dict else dict(document), self.op_type)
         metadata = {name: document[name] for name in _METADATA & document.keys()}
@@ -334,6 +352,8 @@ class Job:
         fields = metadata.pop("_source", None)
         if fields is None:
             fields = {name: value for name, value in document.items() if name not in _METADATA}
+        if op_type not in (None, *OPS):
+            raise ValueError(f"_op_type: one of {', '.join(OPS)} is needed, not {op_type!r}")
         if op_type == "update":
             return fields, {**metadata, "_op_type": op_type, **fields}  # `doc`, `script` and so on
         return fields, {**metadata, **self.row(fields, op_type or self.op_type)[1]}
@@ -349,8 +369,10 @@ class Job:
         source = {name: value for name, value in fields.items() if name != "_id"} if "_id" in fields else fields
         return fields, self.row(source, self.op_type)[1]
 
-    def run(self, entries: Iterable[Entry], partition: str, id_prefix: str | None = None) -> Summary:
-        """Send documents, and return what became of them; see `index_partition`."""
+    def run(
+        self, documents: Iterable[Any], make: Callable[[Any], Entry], partition: str, id_prefix: str | None = None
+    ) -> Summary:
+        """Send documents, each as `make` returns it, and return what became of them; see `index_partition`."""
         parameters = {"index": self.index, "pipeline": self.pipeline}
         account = _Account(self, partition)
         with self.client() as client, account:
@@ -371,17 +393,20 @@ class Job:
                 idempotent=False,
             )
             call.chunker.unfit = lambda action, error: account.malformed(action.get("_source", action), error)
-            actions = self._with_ids(entries, id_prefix, account)
+            actions = self._actions(documents, make, id_prefix, account)
             with closing(settled_in_parallel(call, actions, self.concurrency, _QUEUE_SIZE)) as settling:
                 for settled in settling:
                     account.settle(settled)
             account.keep()
         return account.summary
 
-    def _with_ids(self, entries: Iterable[Entry], id_prefix: str | None, account: _Account) -> Iterator[dict[str, Any]]:
+    def _actions(
+        self, documents: Iterable[Any], make: Callable[[Any], Entry], id_prefix: str | None, account: _Account
+    ) -> Iterator[dict[str, Any]]:
         id_field, routing_field = self.id_field, self.routing_field
-        for position, (fields, action) in enumerate(entries):
+        for position, document in enumerate(documents):
             try:
+                fields, action = make(document)
                 if id_field is not None:
                     action["_id"] = _text_of(fields, id_field)
                 elif id_prefix is not None and action.get("_id") is None:
@@ -391,7 +416,7 @@ class Job:
                 if action["_op_type"] in ("update", "delete") and action.get("_id") is None:
                     raise ValueError(f"{action['_op_type']} needs an _id")
             except ValueError as error:
-                account.malformed(fields, error)
+                account.malformed(document, error)
             else:
                 yield action
 

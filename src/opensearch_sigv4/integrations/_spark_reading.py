@@ -74,10 +74,17 @@ def schema_of(
 def _merge(merged: dict[str, Any], properties: dict[str, Any], index: str, path: str = "") -> None:
     for name, field in properties.items():
         known = merged.setdefault(name, {**field, "properties": {}} if "properties" in field else field)
-        if ("properties" in known, known.get("type")) != ("properties" in field, field.get("type")):
+        if _kind(known) != _kind(field):
             raise ValueError(f"field {path}{name}: of another type in {index} than in other indices; give a schema")
         if "properties" in field:
             _merge(known["properties"], field["properties"], index, f"{path}{name}.")
+
+
+def _kind(field: dict[str, Any]) -> Any:
+    """What a field becomes: `text` and `keyword` are the same to Spark."""
+    if "properties" in field:
+        return field.get("type") == "nested"
+    return _TYPES.get(field.get("type", ""), types.StringType())
 
 
 def _find_arrays(document: dict[str, Any], path: str, found: set[str]) -> None:
@@ -152,15 +159,17 @@ class Columns:
         for hit in hits:
             source = _undotted(hit.get("_source") or {}, self.names)
             for (name, read), column in zip(self._fields, columns, strict=True):
-                value = source.get(name)
-                if name == self._id_field:
-                    column.append(hit["_id"])
-                    continue
+                value = hit["_id"] if name == self._id_field else source.get(name)
                 try:
                     column.append(None if value is None else read(value))
                 except (ValueError, TypeError, ArithmeticError, AttributeError) as error:
                     raise ValueError(f"document {hit['_id']!r} of {hit['_index']}: {error}") from error
-        arrays = [pa.array(column, field.type) for column, field in zip(columns, self._schema, strict=True)]
+        arrays = []
+        for column, field in zip(columns, self._schema, strict=True):
+            try:
+                arrays.append(pa.array(column, field.type))
+            except (pa.ArrowException, OverflowError) as error:
+                raise ValueError(f"column {field.name}: {error}") from error
         return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
 
 

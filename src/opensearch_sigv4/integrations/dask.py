@@ -108,7 +108,7 @@ def _checked(job: Job, frame: Any) -> Job:
 
 
 def _write_bag(documents: Any, job: Job, number: int, load_id: str, add_ids: bool, keep_nulls: bool) -> Summary:
-    return job.run(map(job.entry, documents), *_names(number, load_id, add_ids))
+    return job.run(documents, job.entry, *_names(number, load_id, add_ids))
 
 
 def _write_frame(frame: Any, job: Job, number: int, load_id: str, add_ids: bool, keep_nulls: bool) -> Summary:
@@ -119,7 +119,7 @@ def _write_frame(frame: Any, job: Job, number: int, load_id: str, add_ids: bool,
     rows, has_decimals = rows_of_frame(frame, keep_nulls=keep_nulls)
     if has_decimals:
         job = replace(job, client_options={**(job.client_options or {}), "serializer": ExactSerializer()})
-    return job.run(map(job.row_of_table, rows), *_names(number, load_id, add_ids))
+    return job.run(rows, job.row_of_table, *_names(number, load_id, add_ids))
 
 
 def _names(number: int, load_id: str, add_ids: bool) -> tuple[str, str | None]:

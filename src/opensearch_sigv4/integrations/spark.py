@@ -120,14 +120,14 @@ class _Writer:
             load_id = f"{context.getLocalProperty(_QUERY_ID) or load_id}-{batch_id}"
         part = f"{context.partitionId():05d}-{load_id}"
         id_prefix = f"{load_id}-{context.partitionId()}-" if self._adds_ids else None
-        return Written(self._job.run(self._entries(iterator), part, id_prefix))
+        return Written(self._job.run(self._rows(iterator), self._job.row_of_table, part, id_prefix))
 
-    def _entries(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Any]:
+    def _rows(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Any]:
         documents = None
         for batch in batches:
             if documents is None:
                 documents = Documents(batch.schema, keep_nulls=self._keeps_nulls)
-            yield from map(self._job.row_of_table, documents.of(batch))
+            yield from documents.of(batch)
 
     def _commit(self, messages: Iterable[WriterCommitMessage | None], part: str | None = None) -> None:
         summary = sum((message.summary for message in messages if isinstance(message, Written)), Summary())
