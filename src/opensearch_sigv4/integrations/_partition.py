@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -62,7 +63,7 @@ Entry = tuple[Mapping[str, Any], dict[str, Any]]
 
 @dataclass
 class Summary:
-    """What became of the documents. Summaries add up by `+` and `sum(summaries, Summary())`.
+    """What became of the documents. Summaries add up, by `+` and by `sum`.
 
     Attributes:
         indexed: documents that are in, as they were to be created, updated or deleted.
@@ -96,7 +97,12 @@ class Summary:
         """Whether none was refused, and of none it is unknown."""
         return not (self.refused or self.unknown)
 
+    def __radd__(self, other: object) -> Summary:
+        return self if other == 0 else NotImplemented  # what `sum` begins with
+
     def __add__(self, other: Summary) -> Summary:
+        if not isinstance(other, Summary):
+            return NotImplemented
         return Summary(
             self.indexed + other.indexed,
             self.existing + other.existing,
@@ -443,6 +449,14 @@ def _text_of(fields: Mapping[str, Any], name: str) -> str:
     return value
 
 
+def _text_of_document(document: Any) -> bytes:
+    """What is kept of it: JSON, if it has any."""
+    try:
+        return json.dumps(document, allow_nan=False, ensure_ascii=False).encode()
+    except (ValueError, TypeError, RecursionError):
+        return repr(document).encode(errors="backslashreplace")
+
+
 def _is_missing_credentials(error: Exception) -> bool:
     from botocore.exceptions import NoCredentialsError
 
@@ -509,7 +523,7 @@ class _Account:
         self.summary.note("malformed", reason)
         if self._job.failed_path is not None:
             origin = {"file": self._name, "line": 0}
-            self._write(malformed_line(origin, repr(document).encode(errors="backslashreplace"), reason))
+            self._write(malformed_line(origin, _text_of_document(document), reason))
 
     def _write(self, lines: bytes) -> None:
         if self._file is None:
