@@ -291,6 +291,9 @@ def test_tasks_are_killed_while_the_domain_throttles(spark, domain, judge, to, t
         ({"profile": "p"}, "options accessKey and profile: one of the two"),
         ({"accessKey": None, "secretKey": None, "credentials": "x"}, "option credentials: module:function is needed"),
         ({"failedPath": __file__}, "is a file, a directory is needed"),
+        ({"failedPath": "nowhere://x/y"}, "failed_path: Unrecognized filesystem type"),
+        ({"summaryPath": "nowhere://x/y"}, "option summaryPath: Unrecognized filesystem type"),
+        ({"summaryPath": str(Path(__file__).parent)}, "is a directory, the name of a file is needed"),
     ],
     ids=str,
 )

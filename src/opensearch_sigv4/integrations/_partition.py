@@ -298,8 +298,8 @@ class Job:
                 `failed_path` that is a file.
             TransportError: the domain cannot be reached, or refuses.
         """
-        if self.failed_path is not None and os.path.isfile(self.failed_path):
-            raise ValueError(f"failed_path: {self.failed_path} is a file, a directory is needed")
+        if self.failed_path is not None:
+            check_path("failed_path", self.failed_path, is_directory=True)
         with self.client(timeout=_CHECK_TIMEOUT_S, max_retries=0) as client:
             try:
                 # Signed and authorized as a task's, and refused with a 400 because there is nothing in it.
@@ -542,6 +542,30 @@ class _Account:
         keep(target, self._file)
 
 
+def check_path(name: str, path: str, *, is_directory: bool) -> None:
+    """
+    Raises:
+        ValueError: what is there is of the other kind, or pyarrow does not know such a URI.
+    """
+    if "://" in path:
+        try:
+            _filesystem_of(path)
+        except (ValueError, OSError) as error:  # pyarrow's are of these, too
+            raise ValueError(f"{name}: {error}") from error
+    elif is_directory and os.path.isfile(path):
+        raise ValueError(f"{name}: {path} is a file, a directory is needed")
+    elif not is_directory and os.path.isdir(path):
+        raise ValueError(f"{name}: {path} is a directory, the name of a file is needed")
+
+
+def _filesystem_of(uri: str) -> tuple[Any, str]:
+    try:
+        from pyarrow.fs import FileSystem
+    except ImportError as error:
+        raise ImportError(f"{uri}: for a URI pyarrow is needed: pip install pyarrow") from error
+    return FileSystem.from_uri(uri)  # type: ignore[no-any-return]
+
+
 def keep(path: str, content: bytes | IO[bytes] | None) -> None:
     """Write a file at once, in place of any other: at a path here, or at a URI that pyarrow knows; None removes it."""
     source = BytesIO(content) if isinstance(content, bytes) else content
@@ -560,14 +584,10 @@ def keep(path: str, content: bytes | IO[bytes] | None) -> None:
 
 
 def _keep_remotely(uri: str, source: IO[bytes] | None) -> None:
-    try:
-        from pyarrow.fs import FileSystem, FileType
-    except ImportError as error:
-        raise ImportError(f"{uri}: for a URI pyarrow is needed: pip install pyarrow") from error
-    filesystem, path = FileSystem.from_uri(uri)
+    filesystem, path = _filesystem_of(uri)
     if source is not None:
         filesystem.create_dir(os.path.dirname(path), recursive=True)
         with filesystem.open_output_stream(path) as output:
             copyfileobj(source, output)
-    elif filesystem.get_file_info(path).type is not FileType.NotFound:
+    elif filesystem.get_file_info(path).is_file:
         filesystem.delete_file(path)

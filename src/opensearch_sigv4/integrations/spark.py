@@ -33,7 +33,7 @@ except ImportError as error:
 
 from ._arrow import Documents, ExactSerializer
 from ._options import Options
-from ._partition import DocumentsRefused, Job, Summary, keep
+from ._partition import DocumentsRefused, Job, Summary, check_path, keep
 from ._spark_reading import Columns, ExactDeserializer, arrow_schema, schema_of
 
 _log = logging.getLogger(__name__)
@@ -86,6 +86,8 @@ class Written(WriterCommitMessage):
 class _Writer:
     """What a batch and a stream have in common: made on the driver, pickled to the tasks."""
 
+    is_streaming = False
+
     def __init__(self, options: Options, schema: StructType, overwrite: bool) -> None:
         if overwrite:
             raise ValueError(
@@ -105,10 +107,12 @@ class _Writer:
         documents = Documents(arrow_schema(schema), keep_nulls=self._keeps_nulls)
         if documents.has_decimals:
             job = replace(job, client_options={**(job.client_options or {}), "serializer": ExactSerializer()})
+        if (summary_path := options.get("summaryPath")) is not None:
+            check_path("option summaryPath", summary_path, is_directory=self.is_streaming)
         job.check()
         self._job = job
         self._adds_ids = options.get("addIds", True)
-        self._summary_path = options.get("summaryPath")
+        self._summary_path = summary_path
         self._load_id = uuid4().hex[:16]
 
     def write(self, iterator: Iterator[pa.RecordBatch]) -> Written:
@@ -148,6 +152,8 @@ class BatchWriter(_Writer, DataSourceArrowWriter):
 
 class StreamWriter(_Writer, DataSourceStreamArrowWriter):
     """Of `df.writeStream`."""
+
+    is_streaming = True
 
     def commit(self, messages: list[WriterCommitMessage | None], batchId: int) -> None:  # noqa: N803 - Spark's
         self._commit(messages, f"batch-{batchId:06d}")
