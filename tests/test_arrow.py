@@ -29,7 +29,9 @@ def rows(columns, **options):
         (pa.bool_(), True, True),
         (pa.int8(), -1, -1),
         (pa.uint64(), 2**64 - 1, 2**64 - 1),
-        (pa.float32(), 1.5, 1.5),
+        (pa.float32(), 1.1, 1.1),
+        (pa.list_(pa.float32()), [1.1, None, 2.0], [1.1, None, 2.0]),
+        (pa.large_list(pa.float32()), [1e-10, 3.4028234663852886e38], [1e-10, 3.4028235e38]),
         (pa.float64(), 0.1, 0.1),
         (pa.string(), "ü\n", "ü\n"),
         (pa.large_string(), "x", "x"),
@@ -85,6 +87,11 @@ def test_nulls_are_kept_if_asked_for():
 def test_types_that_no_document_has(kind):
     with pytest.raises(ValueError, match=r"^column c.*: of the type .*: cast it"):
         Documents(pa.schema([("c", kind)]))
+
+
+def test_no_column():
+    with pytest.raises(ValueError, match="there is no column"):
+        Documents(pa.schema([]))
 
 
 def test_columns_of_one_name():

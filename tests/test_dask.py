@@ -152,7 +152,23 @@ def test_what_is_wrong_is_said_before_any_task(judge, on_threads, options, error
 def test_no_other_collection_and_no_other_column(on_threads):
     with pytest.raises(TypeError, match="a bag or a DataFrame of Dask is needed, not list"):
         to_opensearch([{"n": 1}], "i", **on_threads)
+    with pytest.raises(TypeError, match="a bag or a DataFrame of Dask is needed, not Series"):
+        to_opensearch(dask.dataframe.from_pandas(pd.DataFrame({"n": [1]}), npartitions=1)["n"], "i", **on_threads)
+    twice = dask.dataframe.from_pandas(pd.DataFrame([[1, 2]], columns=["a", "b"]), npartitions=1)
+    twice.columns = ["a", "a"]
+    with pytest.raises(ValueError, match="columns of one name: a"):
+        to_opensearch(twice, "i", **on_threads)
     frame = dask.dataframe.from_pandas(pd.DataFrame({"n": [1]}), npartitions=1)
+    with pytest.raises(ValueError, match="there is no column"):
+        to_opensearch(frame[[]], "i", **on_threads)
+    with pytest.raises(ValueError, match="id_field: delete needs it"):
+        to_opensearch(frame, "i", op_type="delete", **on_threads)
+    with pytest.raises(ValueError, match="create needs id_field, or add_ids=False"):
+        to_opensearch(frame, "i", op_type="create", **on_threads)
+    with pytest.raises(ValueError, match="retries: at least 0"):
+        to_opensearch(frame, "i", retries=-1, **on_threads)
+    with pytest.raises(DocumentsRefused, match="delete needs an _id"):
+        to_opensearch(bag(3), "i", op_type="delete", **on_threads)
     for argument in ("id_field", "routing_field"):
         with pytest.raises(ValueError, match=f"{argument}: there is no column 'key'; there are n"):
             to_opensearch(frame, "i", **{argument: "key"}, **on_threads)

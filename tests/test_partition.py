@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import threading
+from decimal import Decimal
 from types import SimpleNamespace
 
 import pytest
@@ -267,10 +268,50 @@ def test_a_name_that_no_new_index_can_have(domain, to, index):
     Job(index="<logs-{now/d}>", **to).check()
 
 
-@pytest.mark.parametrize("op_type", ["update", "delete"])
-def test_what_needs_an_id(to, op_type):
-    summary = index_partition([{"n": 1}], "i", op_type=op_type, **to)
-    assert summary.reasons == [f"{op_type} needs an _id"]
+@pytest.mark.parametrize("id_prefix", [None, "p-"])
+@pytest.mark.parametrize("op_type", ["update", "delete", "create"])
+def test_what_needs_an_id(to, op_type, id_prefix):
+    """By an id that is made here, one document would be taken for another in an attempt with another order."""
+    summary = index_partition([{"n": 1, "_op_type": op_type}], "i", id_prefix=id_prefix, **to)
+    assert summary.reasons == ([f"{op_type} needs an _id"] if op_type != "create" or id_prefix else [])
+    if op_type == "create" and id_prefix:
+        with pytest.raises(ValueError, match="id_prefix: create needs ids of the documents' own"):
+            index_partition([{"n": 1}], "i", id_prefix=id_prefix, op_type=op_type, **to)
+
+
+def test_attempts_with_their_rows_in_another_order(judge, to):
+    """As an engine gives them after a shuffle: the last one is what there is."""
+    documents = numbers(30)
+    with pytest.raises(RuntimeError):
+        index_partition(_ending(documents[:20]), "i", id_prefix="p-", chunk_size=5, **to)
+    assert index_partition(documents[::-1], "i", id_prefix="p-", chunk_size=5, **to).indexed == 30
+    assert judge.held("n") == dict.fromkeys(range(30), 1)
+
+
+def _ending(documents):
+    yield from documents
+    raise RuntimeError("killed")
+
+
+def test_what_may_not_be_executed_twice_is_not(domain, judge, to):
+    """By a job of updates, which may, documents with an operation of their own are refused."""
+    domain.faults = lambda request: Fault.reset(executed=True) if domain.verified == 1 else None
+    summary = index_partition([{"_op_type": "index", "n": 1}, {"n": 2, "_id": "a"}], "i", op_type="update", **to)
+    assert (summary.indexed, summary.refused) == (1, 1)
+    assert summary.reasons == ["_op_type: not beside op_type='update'"]
+    assert judge.held("n") == {2: 1}
+
+
+def test_a_part_has_a_name_that_leaves_its_directory_not(to):
+    with pytest.raises(ValueError, match="partition: letters, digits"):
+        index_partition([], "i", partition="../a", **to)
+
+
+@pytest.mark.parametrize("value", [7.0, Decimal("7"), 7])
+def test_a_whole_number_is_an_id(judge, to, value):
+    """pandas makes floats of integers where some are missing."""
+    index_partition([{"key": value, "n": 1}], "i", id_field="key", **to)
+    assert list(judge.documents("i")) == ["7"]
 
 
 @pytest.mark.parametrize(
@@ -401,6 +442,16 @@ def test_a_refusal_is_said_before(domain, to):
     with pytest.raises(AuthorizationException) as raised:
         Job(index="i", **to).check()
     assert f"{domain.url} was asked before any task was started" in raised.value.__notes__
+
+
+def test_a_pipeline_that_is_not_there(real_domain):
+    with pytest.raises(ValueError, match="pipeline: there is no 'nowhere' at"):
+        Job(index="i", pipeline="nowhere", **of(real_domain)).check()
+
+
+def test_a_url_that_leads_elsewhere():
+    with LocalDomain() as domain, pytest.raises(TransportError, match="no handler found"):
+        Job(index="i", **{**of(domain), "url": f"{domain.url}/elsewhere"}).check()
 
 
 @pytest.mark.parametrize("status", [429, 503])

@@ -53,6 +53,8 @@ class Documents:
 
     def __init__(self, schema: pa.Schema, *, keep_nulls: bool = False) -> None:
         self._names = schema.names
+        if not self._names:
+            raise ValueError("there is no column")
         self._keeps_nulls = keep_nulls
         if len(set(self._names)) < len(self._names):
             twice = {name for name in self._names if self._names.count(name) > 1}
@@ -81,12 +83,25 @@ class Documents:
             in_utc = column.cast(pa.timestamp(kind.unit, "UTC" if kind.tz else None))
             text = pc.strftime(in_utc, "%Y-%m-%dT%H:%M:%SZ" if kind.tz else "%Y-%m-%dT%H:%M:%S")
             return text.to_pylist()  # type: ignore[no-any-return]
-        values = column.to_pylist()
+        values = _with_shortest_floats(column).to_pylist()
         if self.has_decimals and _has_non_finite(column):
             convert = _chained(convert, _marked)
         if convert is None:
             return values  # type: ignore[no-any-return]
         return [None if value is None else convert(value) for value in values]
+
+
+def _with_shortest_floats(column: pa.Array) -> pa.Array:
+    """A column whose 32-bit floats are the 64-bit ones with as few digits: 1.1, and not 1.100000023841858."""
+    kind = column.type
+    if pa.types.is_float32(kind):
+        return column.cast(pa.string()).cast(pa.float64())
+    if (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and pa.types.is_float32(kind.value_type):
+        if column.offset:
+            column = column.take(pa.array(range(len(column))))
+        list_class = pa.ListArray if pa.types.is_list(kind) else pa.LargeListArray
+        return list_class.from_arrays(column.offsets, _with_shortest_floats(column.values), mask=column.is_null())
+    return column
 
 
 class ExactSerializer(JSONSerializer):
@@ -127,12 +142,12 @@ def rows_of_frame(frame: Any, *, keep_nulls: bool = False) -> tuple[Iterator[dic
             ]
         else:
             columns[name] = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if not columns:
+        return _with_mixed(({} for _ in range(len(frame))), mixed, keep_nulls), False
     batch = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
     documents = Documents(batch.schema, keep_nulls=keep_nulls)
-    if not mixed:
-        return documents.of(batch), documents.has_decimals
-    rows = documents.of(batch) if columns else ({} for _ in range(len(frame)))
-    return _with_mixed(rows, mixed, keep_nulls), documents.has_decimals
+    rows = documents.of(batch)
+    return _with_mixed(rows, mixed, keep_nulls) if mixed else rows, documents.has_decimals
 
 
 def _with_mixed(
@@ -211,6 +226,10 @@ def _convert_of(kind: pa.DataType, path: str, keep_nulls: bool) -> Convert | Non
         fields = {field.name: _convert_of(field.type, f"{path}.{field.name}", keep_nulls) for field in kind}
         return _object_by(fields, keep_nulls)
     if types.is_map(kind):
+        if types.is_nested(kind.key_type):
+            raise ValueError(
+                f"column {path}, its keys: of the type {kind.key_type}, which no document can hold: cast it"
+            )
         key = _convert_of(kind.key_type, f"{path}, its keys", keep_nulls) or _text
         return _mapping_by(key, _convert_of(kind.item_type, f"{path}, its values", keep_nulls), keep_nulls)
     if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field
+from decimal import Decimal
 from io import BytesIO
 from numbers import Integral
 from shutil import copyfileobj
@@ -19,7 +20,7 @@ from uuid import uuid4
 
 from opensearchpy import OpenSearch
 from opensearchpy.client.utils import _make_path
-from opensearchpy.exceptions import SerializationError, TransportError
+from opensearchpy.exceptions import NotFoundError, SerializationError, TransportError
 from opensearchpy.helpers import expand_action
 
 from ..client import connect, host_of
@@ -40,6 +41,10 @@ from ..helpers._sync import settled_in_parallel
 from ..responses import RETRIABLE_ITEM_STATUSES
 
 OPS: Final = ("index", "create", "update", "delete")
+CREATE_NEEDS_IDS: Final = (
+    "create needs {id_field}, or {add_ids}: by ids that are made here, an attempt of a task that gets its rows in "
+    "another order would take those of the one before for its own"
+)
 _METADATA: Final = RENAMED.union(("_id", "_index", "_op_type", "_source"))
 _CLIENT_OPTIONS: Final = {"http_compress": True, "timeout": 120}
 # Of a document that another attempt of the task, or an earlier run, may have sent: it is there, or is not any more.
@@ -70,7 +75,7 @@ class Summary:
         existing: those of `op_type="create"` whose id was there already, and of `"delete"` whose was not: by an earlier
             attempt of their task, or before.
         refused: those that are not in, each for a reason of its own.
-        unknown: those that may be in or not, because an answer was lost; never any with ids.
+        unknown: those that may be in or not, because an answer was lost: without an id, or of an update of their own.
         statuses: how many were refused or unknown by the status that they met, `"malformed"` if they were no JSON.
         reasons: the first few different reasons.
         failed_files: where they are, if there is a `failed_path`.
@@ -134,7 +139,7 @@ class Summary:
 
 
 class DocumentsRefused(Exception):  # noqa: N818 - it says what happened
-    """Documents are not in, or it is unknown, and there was no `failed_path` to keep them. All others are in.
+    """Documents were refused, or of some it is unknown, and there was no `failed_path` to keep them; the others are in.
 
     Attributes:
         summary: of all documents.
@@ -145,7 +150,9 @@ class DocumentsRefused(Exception):  # noqa: N818 - it says what happened
         self.summary = summary
 
     def __str__(self) -> str:
-        return f"{self.summary}. All others are in; with a path for those that failed, this is no error"
+        return (
+            f"documents are not in: {self.summary}; a path to keep them (failedPath, failed_path) makes this no error"
+        )
 
 
 def index_partition(
@@ -233,6 +240,10 @@ def index_partition(
         failed_path=failed_path,
         client_options=client_options,
     )
+    if partition is not None and not re.fullmatch(r"[\w.=-]+", partition):
+        raise ValueError("partition: letters, digits, and any of - _ . = are needed, for it is part of a file's name")
+    if op_type == "create" and id_prefix is not None and id_field is None:
+        raise ValueError("id_prefix: create needs ids of the documents' own")
     return job.run(documents, job.entry, partition or uuid4().hex, id_prefix)
 
 
@@ -273,6 +284,8 @@ class Job:
                 raise ValueError(f"{name}: at least 1")
             if getattr(self, name) > _MOST:
                 raise ValueError(f"{name}: at most {_MOST}")
+        if self.failed_path is not None and not is_uri(self.failed_path):
+            object.__setattr__(self, "failed_path", os.path.abspath(self.failed_path))  # of the driver
         if self.max_retries < 0:
             raise ValueError("max_retries: at least 0")
 
@@ -305,7 +318,8 @@ class Job:
                 # Signed and authorized as a task's, and refused with a 400 because there is nothing in it.
                 client.transport.perform_request("POST", _make_path(self.index, "_bulk"))
             except TransportError as error:
-                if not isinstance(error.status_code, int) or error.status_code in _FATAL_STATUSES:
+                is_no_endpoint = "no handler found" in str(error)  # of a URL with a path
+                if not isinstance(error.status_code, int) or error.status_code in _FATAL_STATUSES or is_no_endpoint:
                     error.add_note(f"{self.url} was asked before any task was started")
                     raise
             except Exception as error:
@@ -316,6 +330,18 @@ class Job:
                 return
             if self.index is not None:
                 self._check_index(client)
+            if self.pipeline is not None:
+                self._check_pipeline(client)
+
+    def _check_pipeline(self, client: OpenSearch) -> None:
+        try:
+            is_there = bool(client.ingest.get_pipeline(id=self.pipeline))
+        except NotFoundError:
+            is_there = False
+        except TransportError:
+            return  # it may not be looked at
+        if not is_there:
+            raise ValueError(f"pipeline: there is no {self.pipeline!r} at {self.url}")
 
     def _check_index(self, client: OpenSearch) -> None:
         try:
@@ -355,6 +381,8 @@ class Job:
             return self.row(document if type(document) is dict else dict(document), self.op_type)
         metadata = {name: document[name] for name in _METADATA & document.keys()}
         op_type = metadata.pop("_op_type", None)
+        if op_type is not None and self.op_type == "update":  # all of which may be executed twice
+            raise ValueError("_op_type: not beside op_type='update'")
         fields = metadata.pop("_source", None)
         if fields is None:
             fields = {name: value for name, value in document.items() if name not in _METADATA}
@@ -411,16 +439,20 @@ class Job:
     ) -> Iterator[dict[str, Any]]:
         id_field, routing_field = self.id_field, self.routing_field
         for position, document in enumerate(documents):
+            account.position = position
             try:
                 fields, action = make(document)
                 if id_field is not None:
                     action["_id"] = _text_of(fields, id_field)
-                elif id_prefix is not None and action.get("_id") is None:
-                    action["_id"] = f"{id_prefix}{position}"
+                elif action.get("_id") is None:
+                    # An id that is made here tells nothing of a document: with another order of the rows the next
+                    # attempt gives it to another one. An index puts that in its place; the others would lose it.
+                    if action["_op_type"] != "index" and (id_prefix is not None or action["_op_type"] != "create"):
+                        raise ValueError(f"{action['_op_type']} needs an _id")
+                    if id_prefix is not None:
+                        action["_id"] = f"{id_prefix}{position}"
                 if routing_field is not None:
                     action["routing"] = _text_of(fields, routing_field)
-                if action["_op_type"] in ("update", "delete") and action.get("_id") is None:
-                    raise ValueError(f"{action['_op_type']} needs an _id")
             except ValueError as error:
                 account.malformed(document, error)
             else:
@@ -439,7 +471,8 @@ def _text_of(fields: Mapping[str, Any], name: str) -> str:
     if not isinstance(value, str):
         if value is None:
             raise ValueError(f"{name}: it is missing or null")
-        if not isinstance(value, Integral) or isinstance(value, bool):
+        # pandas makes floats of integers where some are missing.
+        if isinstance(value, bool) or not isinstance(value, (Integral, float, Decimal)) or value != value // 1:
             raise ValueError(f"{name}: text or an integer is needed, not {type(value).__name__}")
         return str(int(value))
     if not value:
@@ -471,7 +504,8 @@ class _Account:
         self._job = job
         self._name = f"part-{partition}.ndjson"
         self._file: IO[bytes] | None = None
-        self._malformed = 0
+        #: Of the document that was taken last.
+        self.position = 0
 
     def __enter__(self) -> _Account:
         return self
@@ -516,13 +550,12 @@ class _Account:
             self._write(told.line({"file": self._name, "line": chunk.first + position + 1}) + lines)
 
     def malformed(self, document: Any, error: Exception) -> None:
-        """Account for what is no document. Where that is in the partition is not known."""
+        """Account for what is no document: it is the one that was taken last."""
         reason = str(error.args[1] if isinstance(error, SerializationError) and len(error.args) > 1 else error)
-        self._malformed += 1
         self.summary.refused += 1
         self.summary.note("malformed", reason)
         if self._job.failed_path is not None:
-            origin = {"file": self._name, "line": 0}
+            origin = {"file": self._name, "line": self.position + 1}
             self._write(malformed_line(origin, _text_of_document(document), reason))
 
     def _write(self, lines: bytes) -> None:
@@ -547,7 +580,7 @@ def check_path(name: str, path: str, *, is_directory: bool) -> None:
     Raises:
         ValueError: what is there is of the other kind, or pyarrow does not know such a URI.
     """
-    if "://" in path:
+    if is_uri(path):
         try:
             _filesystem_of(path)
         except (ValueError, OSError) as error:  # pyarrow's are of these, too
@@ -556,6 +589,11 @@ def check_path(name: str, path: str, *, is_directory: bool) -> None:
         raise ValueError(f"{name}: {path} is a file, a directory is needed")
     elif not is_directory and os.path.isdir(path):
         raise ValueError(f"{name}: {path} is a directory, the name of a file is needed")
+
+
+def is_uri(path: str) -> bool:
+    """Whether it begins with a scheme: `s3://...`, and `dbfs:/...`, too."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", path) is not None
 
 
 def _filesystem_of(uri: str) -> tuple[Any, str]:
@@ -570,7 +608,7 @@ def keep(path: str, content: bytes | IO[bytes] | None) -> None:
     """Write a file at once, in place of any other: at a path here, or at a URI that pyarrow knows; None removes it."""
     source = BytesIO(content) if isinstance(content, bytes) else content
     directory, _, name = path.rpartition("/")
-    if "://" in path:
+    if is_uri(path):
         _keep_remotely(path, source)
     elif source is None:
         with suppress(FileNotFoundError):

@@ -14,6 +14,14 @@ from opensearchpy.serializer import JSONSerializer
 from pyspark.sql import types
 from pyspark.sql.pandas.types import to_arrow_schema
 
+# Those that `_instant` reads. Source: OpenSearch documentation, "Date field type", built-in formats.
+_DATE_FORMATS: Final = frozenset(
+    [
+        *("", "epoch_millis", "date_optional_time", "strict_date_optional_time", "strict_date_optional_time_nanos"),
+        *("date", "strict_date", "date_time", "strict_date_time", "date_time_no_millis", "strict_date_time_no_millis"),
+        *("date_hour_minute_second", "strict_date_hour_minute_second", "yyyy-MM-dd", "yyyy-MM-dd'T'HH:mm:ss"),
+    ]
+)
 _DECIMALS: Final = Context(prec=38, rounding=ROUND_HALF_UP)  # as Spark's
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # Of a mapping's types; any other becomes text, as JSON where the document has more than text.
@@ -64,7 +72,9 @@ def schema_of(
     schema = _struct(merged, "", found | remaining, remaining)
     if remaining:
         raise ValueError(f"option arrayFields: no field is called {', '.join(sorted(remaining))}")
-    if id_field is not None and id_field not in schema.names:
+    if id_field is not None:
+        if id_field in schema.names:
+            raise ValueError(f"option idField: {id_field!r} is a field of the documents; give their ids another name")
         schema = types.StructType([types.StructField(id_field, types.StringType(), False), *schema.fields])
     if not schema.fields:
         raise ValueError("the index has no fields yet: give a schema")
@@ -84,6 +94,13 @@ def _kind(field: dict[str, Any]) -> Any:
     """What a field becomes: `text` and `keyword` are the same to Spark."""
     if "properties" in field:
         return field.get("type") == "nested"
+    return _type_of(field)
+
+
+def _type_of(field: dict[str, Any]) -> types.DataType:
+    # A date that is written in another way is left as it is, rather than misread.
+    if not set(field.get("format", "").split("||")) <= _DATE_FORMATS:
+        return types.StringType()
     return _TYPES.get(field.get("type", ""), types.StringType())
 
 
@@ -103,7 +120,7 @@ def _struct(properties: dict[str, Any], path: str, arrays: set[str], unseen: set
         if field.get("type") == "alias":  # not in the documents
             continue
         full_name = f"{path}{name}"
-        kind: types.DataType = _TYPES.get(field.get("type", ""), types.StringType())
+        kind = _type_of(field)
         if "properties" in field:
             kind = _struct(field["properties"], f"{full_name}.", arrays, unseen)
         unseen.discard(full_name)
@@ -137,13 +154,13 @@ class Columns:
 
     Args:
         schema: Spark's.
-        id_field: the column for the documents' ids, if that is wanted.
+        id_field: the column for the documents' ids, where the schema has it.
 
     Raises:
         ValueError: a type that no document has.
     """
 
-    def __init__(self, schema: types.StructType, id_field: str | None) -> None:
+    def __init__(self, schema: types.StructType, id_field: str) -> None:
         self._fields = [(field.name, _read_of(field.dataType, field.name)) for field in schema.fields]
         self._schema = arrow_schema(schema)
         self._id_field = id_field

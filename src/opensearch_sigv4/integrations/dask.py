@@ -9,6 +9,7 @@ from uuid import uuid4
 try:
     import cloudpickle
     import dask
+    import dask.bag
     import dask.local
     import dask.threaded
     from dask.base import get_scheduler
@@ -16,7 +17,7 @@ try:
 except ImportError as error:
     raise ImportError("Dask is needed: pip install 'opensearch-sigv4[dask]'") from error
 
-from ._partition import DocumentsRefused, Job, Summary
+from ._partition import CREATE_NEEDS_IDS, DocumentsRefused, Job, Summary
 
 _DEFAULT_RETRIES: Final = 3
 
@@ -69,12 +70,16 @@ def to_opensearch(
     ...     to_opensearch(numbers, "squares", scheduler="threads", **to).indexed
     100
     """
-    if not dask.is_dask_collection(collection) or not hasattr(collection, "to_delayed"):
+    is_frame = hasattr(collection, "to_delayed") and getattr(collection, "ndim", None) == 2
+    if not is_frame and not isinstance(collection, dask.bag.Bag):
         raise TypeError(f"collection: a bag or a DataFrame of Dask is needed, not {type(collection).__name__}")
     if unknown := sorted(options.keys() - {argument.name for argument in fields(Job)}):
         raise TypeError(f"to_opensearch() got an unexpected keyword argument {unknown[0]!r}")
     job = Job(index=index, url=url, create_index=create_index, **options)
-    is_frame = hasattr(collection, "columns")
+    if retries < 0:
+        raise ValueError("retries: at least 0")
+    if add_ids and job.op_type == "create" and job.id_field is None and not (is_frame and "_id" in collection.columns):
+        raise ValueError(CREATE_NEEDS_IDS.format(id_field="id_field", add_ids="add_ids=False"))
     if is_frame:
         job = _checked(job, collection)
     if get_scheduler(scheduler=scheduler, collections=[collection]) not in (dask.threaded.get, dask.local.get_sync):
@@ -101,10 +106,18 @@ def _checked(job: Job, frame: Any) -> Job:
         ValueError: a field that is no column.
     """
     names = [str(name) for name in frame.columns]
+    if not names:
+        raise ValueError("there is no column")
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"columns of one name: {', '.join(twice)}")
     for argument, name in (("id_field", job.id_field), ("routing_field", job.routing_field)):
         if name is not None and name not in names and name != frame.index.name:
             raise ValueError(f"{argument}: there is no column {name!r}; there are {', '.join(names)}")
-    return replace(job, id_field="_id") if job.id_field is None and "_id" in names else job
+    if job.id_field is None and "_id" in names:
+        return replace(job, id_field="_id")
+    if job.id_field is None and job.op_type in ("update", "delete"):
+        raise ValueError(f"id_field: {job.op_type} needs it")
+    return job
 
 
 def _write_bag(documents: Any, job: Job, number: int, load_id: str, add_ids: bool, keep_nulls: bool) -> Summary:

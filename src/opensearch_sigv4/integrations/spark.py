@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -33,7 +34,7 @@ except ImportError as error:
 
 from ._arrow import Documents, ExactSerializer
 from ._options import Options
-from ._partition import DocumentsRefused, Job, Summary, check_path, keep
+from ._partition import CREATE_NEEDS_IDS, DocumentsRefused, Job, Summary, check_path, is_uri, keep
 from ._spark_reading import Columns, ExactDeserializer, arrow_schema, schema_of
 
 _log = logging.getLogger(__name__)
@@ -102,6 +103,8 @@ class _Writer:
             job = replace(job, id_field="_id")
         if job.id_field is None and job.op_type in ("update", "delete"):
             raise ValueError(f"option idField: {job.op_type} needs it")
+        if job.id_field is None and job.op_type == "create" and options.get("addIds", True):
+            raise ValueError(CREATE_NEEDS_IDS.format(id_field="idField", add_ids="addIds=false"))
         _check_types(schema)
         self._keeps_nulls = not options.get("ignoreNullFields", True)
         documents = Documents(arrow_schema(schema), keep_nulls=self._keeps_nulls)
@@ -109,6 +112,8 @@ class _Writer:
             job = replace(job, client_options={**(job.client_options or {}), "serializer": ExactSerializer()})
         if (summary_path := options.get("summaryPath")) is not None:
             check_path("option summaryPath", summary_path, is_directory=self.is_streaming)
+            if not is_uri(summary_path):
+                summary_path = os.path.abspath(summary_path)
         job.check()
         self._job = job
         self._adds_ids = options.get("addIds", True)
@@ -189,7 +194,7 @@ class Reader(DataSourceReader):
     def __init__(self, options: Options, schema: StructType) -> None:
         self._job: Job = replace(options.job(), id_field=None)
         self._schema = schema
-        self._id_field = options.get("idField")
+        self._id_field = options.get("idField", "_id")
         Columns(schema, self._id_field)  # what it raises is said before any task
         self._query = options.get("query", {"match_all": {}})
         self._page_size = options.get("pageSize", _DEFAULT_PAGE_SIZE)
