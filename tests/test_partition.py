@@ -180,6 +180,15 @@ def test_refused_documents_are_counted_and_kept(domain, judge, to, tmp_path, com
     assert judge.held("n") == dict.fromkeys(range(10), 1)
 
 
+def test_the_file_says_where_each_was(domain, to, tmp_path):
+    domain.faults = lambda request: failed(lambda source: 400)
+    documents = [{"n": 0}, 7, {"n": float("nan")}, {"n": 3}, None, {"n": 5}, {"n": 6}]
+    index_partition(documents, "i", chunk_size=2, failed_path=str(tmp_path), partition="0", **to)
+    told = [json.loads(line).get("failed") for line in (tmp_path / "part-0.ndjson").read_text().splitlines()]
+    places = [(one["line"], one["outcome"]) for one in told if one]
+    assert sorted(places) == [(n, "refused" if n in (1, 4, 6, 7) else "malformed") for n in range(1, 8)]
+
+
 def test_the_file_is_that_of_the_last_attempt(domain, to, tmp_path):
     options = {"id_field": "n", "failed_path": str(tmp_path), "partition": "1", **to}
     domain.faults = lambda request: failed(lambda source: 400)
@@ -248,6 +257,7 @@ def test_what_is_no_document_is_refused_here(judge, to, tmp_path, document, reas
     [
         (7, "a mapping is needed, not int"),
         (None, "a mapping is needed, not NoneType"),
+        ({"_source": "{}"}, "_source: a mapping is needed, not str"),
         ({"_op_type": "upsert"}, "_op_type: one of index, create, update, delete is needed, not 'upsert'"),
     ],
 )

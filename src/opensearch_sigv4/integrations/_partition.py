@@ -198,8 +198,8 @@ def index_partition(
     :arg id_field: the field whose value is the document's id; a document without it is refused
     :arg routing_field: the field whose value is its routing
     :arg pipeline: an ingest pipeline
-    :arg id_prefix: what the ids of documents without one begin with, before their position in the partition. The same
-        for each attempt of a task, and for no other task
+    :arg id_prefix: what the ids begin with that documents without one get when they are indexed, before their position
+        in the partition. The same for each attempt of a task, and for no other task
     :arg chunk_size, max_chunk_bytes: documents and bytes in a request
     :arg concurrency: requests in flight
     :arg max_retries: how often a document is sent again that was certainly not executed, or that has an id
@@ -386,6 +386,8 @@ class Job:
         fields = metadata.pop("_source", None)
         if fields is None:
             fields = {name: value for name, value in document.items() if name not in _METADATA}
+        elif not isinstance(fields, Mapping):
+            raise ValueError(f"_source: a mapping is needed, not {type(fields).__name__}")
         if op_type not in (None, *OPS):
             raise ValueError(f"_op_type: one of {', '.join(OPS)} is needed, not {op_type!r}")
         if op_type == "update":
@@ -506,6 +508,8 @@ class _Account:
         self._file: IO[bytes] | None = None
         #: Of the document that was taken last.
         self.position = 0
+        self._malformed: list[int] = []  # their positions
+        self._passed = 0  # how many of them come before the chunk's document that was settled last
 
     def __enter__(self) -> _Account:
         return self
@@ -547,16 +551,25 @@ class _Account:
         self.summary.note(str(told.status), told.reason)
         if self._job.failed_path is not None:
             lines = document_lines(chunk, position, index=self._job.index, pipeline=self._job.pipeline)
-            self._write(told.line({"file": self._name, "line": chunk.first + position + 1}) + lines)
+            self._write(told.line(self._origin(self._position_of(chunk.first + position))) + lines)
+
+    def _position_of(self, sent: int) -> int:
+        """Where a document stands in the partition that is the so manieth of those sent; called with rising numbers."""
+        while self._passed < len(self._malformed) and self._malformed[self._passed] <= sent + self._passed:
+            self._passed += 1
+        return sent + self._passed
+
+    def _origin(self, position: int) -> dict[str, Any]:
+        return {"file": self._name, "line": position + 1}
 
     def malformed(self, document: Any, error: Exception) -> None:
         """Account for what is no document: it is the one that was taken last."""
         reason = str(error.args[1] if isinstance(error, SerializationError) and len(error.args) > 1 else error)
+        self._malformed.append(self.position)
         self.summary.refused += 1
         self.summary.note("malformed", reason)
         if self._job.failed_path is not None:
-            origin = {"file": self._name, "line": self.position + 1}
-            self._write(malformed_line(origin, _text_of_document(document), reason))
+            self._write(malformed_line(self._origin(self.position), _text_of_document(document), reason))
 
     def _write(self, lines: bytes) -> None:
         if self._file is None:
