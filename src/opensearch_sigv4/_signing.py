@@ -55,7 +55,7 @@ AuthCallable = Callable[..., Any]
 
 def endpoint_of_header(headers: Mapping[str, Any] | None) -> Endpoint | None:
     """The endpoint that a `Host` among a connection's headers names: through a tunnel it is what is signed."""
-    for name, value in (headers or {}).items():
+    for name, value in headers.items() if isinstance(headers, Mapping) else ():  # else its parent says what it is not
         if isinstance(name, str) and name.lower() == "host":
             return parse_host(_header_text(value).strip())
     return None
