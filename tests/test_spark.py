@@ -319,8 +319,10 @@ def test_columns_that_no_document_can_have(spark, to):
         save(spark.sql("SELECT map(named_struct('a', 1), 2) AS m"), index="i", **to)
     with pytest.raises(PySparkException, match="columns of one name: a"):
         save(spark.sql("SELECT 1 AS a, 2 AS b").toDF("a", "a"), index="i", **to)
-    with pytest.raises(PySparkException, match="column v: of the type variant"):
-        save(spark.sql("SELECT parse_json('{}') AS v"), index="i", **to)
+    for value in ("parse_json('{}')", "array(named_struct('a', map('k', parse_json('{}'))))"):
+        with pytest.raises(PySparkException, match="column v: of the type variant"):
+            save(spark.sql(f"SELECT {value} AS v"), index="i", **to)
+    save(spark.sql("SELECT named_struct('variant', 'a') AS v"), index="i", **to)
     with pytest.raises(PySparkException, match='only "append" is here'):
         numbers(spark, 1).write.format(FORMAT).options(index="i", **to).mode("overwrite").save()
 
@@ -408,6 +410,22 @@ def test_a_stream(spark, domain, judge, to, tmp_path):
     run()
     assert judge.held("n") == dict.fromkeys(range(100), 1)
     assert judge.executions("n") == {n: 1 if n < 50 else 2 for n in range(100)}
+
+
+def test_several_loads_of_one_batch_of_a_stream(spark, judge, to, tmp_path):
+    """In `foreachBatch` each is a load of its own: no row takes the id of another."""
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "0.json").write_text("".join(f'{{"n":{n}}}\n' for n in range(20)))
+
+    def write(frame, _):
+        save(frame, index="i", **to)
+        save(frame.selectExpr("n + 100 AS n"), index="i", **to)
+
+    query = spark.readStream.schema("n long").json(str(tmp_path / "source")).writeStream.foreachBatch(write)
+    query = query.option("checkpointLocation", str(tmp_path / "checkpoint")).trigger(availableNow=True).start()
+    query.awaitTermination(120)
+    assert query.exception() is None
+    assert judge.held("n") == {**dict.fromkeys(range(20), 1), **dict.fromkeys(range(100, 120), 1)}
 
 
 # --- reading -----------------------------------------------------------------------------------------------------

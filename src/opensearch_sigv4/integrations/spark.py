@@ -28,7 +28,7 @@ try:
         InputPartition,
         WriterCommitMessage,
     )
-    from pyspark.sql.types import StructType
+    from pyspark.sql.types import ArrayType, DataType, MapType, StructType, VariantType
 except ImportError as error:
     raise ImportError("Spark 4.1 or newer is needed: pip install 'opensearch-sigv4[spark]'") from error
 
@@ -124,9 +124,14 @@ class _Writer:
         """In a task: index its rows."""
         context = TaskContext.get()
         load_id = self._load_id
-        if (batch_id := context.getLocalProperty(_BATCH_ID)) is not None:
-            # The same when the query starts again and repeats the batch.
-            load_id = f"{context.getLocalProperty(_QUERY_ID) or load_id}-{batch_id}"
+        if self.is_streaming:
+            # The same when the query starts again and repeats the batch. A `foreachBatch` may have several loads.
+            query_and_batch = [context.getLocalProperty(name) for name in (_QUERY_ID, _BATCH_ID)]
+            if None in query_and_batch:
+                raise RuntimeError(
+                    "Spark does not tell of which query and batch this task is: its ids would be others'"
+                )
+            load_id = "-".join(query_and_batch)
         part = f"{context.partitionId():05d}-{load_id}"
         id_prefix = f"{load_id}-{context.partitionId()}-" if self._adds_ids else None
         return Written(self._job.run(self._rows(iterator), self._job.row_of_table, part, id_prefix))
@@ -173,8 +178,18 @@ def _check_types(schema: StructType) -> None:
         ValueError: a type that Arrow's type does not tell from another.
     """
     for field in schema.fields:
-        if "variant" in field.dataType.simpleString():
+        if _holds_variant(field.dataType):
             raise ValueError(f"column {field.name}: of the type variant: cast it, or use to_json")
+
+
+def _holds_variant(kind: DataType) -> bool:
+    if isinstance(kind, StructType):
+        return any(_holds_variant(field.dataType) for field in kind.fields)
+    if isinstance(kind, MapType):
+        return _holds_variant(kind.valueType)
+    if isinstance(kind, ArrayType):
+        return _holds_variant(kind.elementType)
+    return isinstance(kind, VariantType)
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
