@@ -237,6 +237,19 @@ def test_refusals(says, cause):
         assert cause_of(403, json.dumps({"message": text})) == Cause(cause)
 
 
+def test_figures_of_clusters():
+    """The second table of "How fast" is that of the run in bench/report."""
+    results = json.loads((Path(__file__).resolve().parents[1] / "bench/report/cluster.json").read_text())
+    assert not results["quick"]
+    assert results["problems"] == []
+    for encoding, engines in results["encodings"].items():
+        for engine, rows in engines.items():
+            assert {row["correct"] for row in rows.values()} == {"yes"}
+            shown = [f"{row['min_s'] / results['documents'] * 1e6:.1f}" for row in rows.values()]
+            name = engine if encoding == "plain" else f"{engine} with gzip"
+            assert f"| {name} | {' | '.join(shown)} |" in README
+
+
 def test_figures():
     """The table of "How fast" is that of the runs in bench/report, and so are the figures of its image."""
     report = Path(__file__).resolve().parents[1] / "bench" / "report"
