@@ -198,6 +198,13 @@ def test_processes_know_no_secret_but_one_that_was_given(cluster, domain, judge,
     domain.reset()
 
 
+def test_a_bag_that_the_workers_hold(cluster, judge, to):
+    """Before Dask 2025.5 a task gets the key of its partition in place of it."""
+    held = bag(100).persist(scheduler=cluster)
+    assert to_opensearch(held, "i", id_field="n", scheduler=cluster, **to).indexed == 100
+    assert judge.executions("n") == dict.fromkeys(range(100), 1)
+
+
 def test_a_worker_is_killed_while_the_domain_throttles(cluster, domain, judge, to):
     """Each document is there once, and counted once."""
     pids = list(cluster.run(os.getpid).values())
