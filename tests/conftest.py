@@ -99,6 +99,23 @@ def judge(running_judge):
     return running_judge
 
 
+@pytest.fixture(scope="module")
+def running_domain(running_judge):
+    from opensearch_sigv4.testing import LocalDomain
+
+    with LocalDomain(upstream=running_judge.url) as domain:
+        yield domain
+
+
+@pytest.fixture
+def domain(running_domain, judge):
+    """A LocalDomain in front of the judge, with nothing received so far; at the end nothing was refused."""
+    running_domain.reset()
+    yield running_domain
+    running_domain.faults = None
+    assert running_domain.refused == 0
+
+
 @pytest.fixture
 def server():
     """A `recorder.Recorder` on loopback."""

@@ -29,20 +29,6 @@ from opensearch_sigv4.testing import Fault, LocalDomain  # noqa: E402
 pytestmark = pytest.mark.filterwarnings("default::UserWarning", "default::ResourceWarning")
 
 
-@pytest.fixture(scope="module")
-def running_domain(running_judge):
-    with LocalDomain(upstream=running_judge.url) as domain:
-        yield domain
-
-
-@pytest.fixture
-def domain(running_domain, judge):
-    running_domain.reset()
-    yield running_domain
-    running_domain.faults = None
-    assert running_domain.refused == 0
-
-
 @pytest.fixture
 def to(domain):
     return {"url": domain.url, "region": domain.region, "credentials": domain.credentials}
@@ -78,6 +64,16 @@ def test_documents_without_ids_get_one_each(judge, on_threads):
     assert len({identifier.partition("-")[0] for identifier in judge.documents("i")}) == 1
     assert to_opensearch(bag(10), "j", add_ids=False, **on_threads).indexed == 10
     assert all(identifier.startswith("judge0") for identifier in judge.documents("j"))
+
+
+def test_documents_with_ids_can_be_created(judge, on_threads):
+    documents = [{"_id": str(n), "n": n} for n in range(10)]
+    parts = dask.bag.from_sequence(documents, npartitions=2)
+    assert to_opensearch(parts, "i", op_type="create", **on_threads) == Summary(indexed=10)
+    assert to_opensearch(parts, "i", op_type="create", **on_threads) == Summary(existing=10)
+    with pytest.raises(DocumentsRefused, match="create needs an _id"):
+        to_opensearch(bag(3), "i", op_type="create", **on_threads)
+    assert judge.held("n") == dict.fromkeys(range(10), 1)
 
 
 def test_a_frame(judge, on_threads):

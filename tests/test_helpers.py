@@ -39,19 +39,6 @@ def client(judge):
         yield client
 
 
-@pytest.fixture(scope="module")
-def running_domain(running_judge):
-    with LocalDomain(upstream=running_judge.url) as domain:
-        yield domain
-
-
-@pytest.fixture
-def domain(running_domain, judge):
-    running_domain.reset()
-    yield running_domain
-    running_domain.faults = None
-
-
 @pytest.fixture
 def signed(domain):
     with connect(domain.url, region=domain.region, credentials=domain.credentials) as client:

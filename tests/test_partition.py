@@ -19,20 +19,6 @@ from opensearch_sigv4.integrations._partition import Job
 from opensearch_sigv4.testing import Fault, LocalDomain
 
 
-@pytest.fixture(scope="module")
-def running_domain(running_judge):
-    with LocalDomain(upstream=running_judge.url) as domain:
-        yield domain
-
-
-@pytest.fixture
-def domain(running_domain, judge):
-    running_domain.reset()
-    yield running_domain
-    running_domain.faults = None
-    assert running_domain.refused == 0
-
-
 def of(domain):
     return {"url": domain.url, "region": domain.region, "credentials": domain.credentials}
 
@@ -284,9 +270,12 @@ def test_what_needs_an_id(to, op_type, id_prefix):
     """By an id that is made here, one document would be taken for another in an attempt with another order."""
     summary = index_partition([{"n": 1, "_op_type": op_type}], "i", id_prefix=id_prefix, **to)
     assert summary.reasons == ([f"{op_type} needs an _id"] if op_type != "create" or id_prefix else [])
-    if op_type == "create" and id_prefix:
-        with pytest.raises(ValueError, match="id_prefix: create needs ids of the documents' own"):
-            index_partition([{"n": 1}], "i", id_prefix=id_prefix, op_type=op_type, **to)
+
+
+def test_a_document_that_has_its_id_is_created(judge, to):
+    summary = index_partition([{"n": 1}, {"_id": "a", "n": 2}], "i", id_prefix="p-", op_type="create", **to)
+    assert (summary.indexed, summary.refused, summary.reasons) == (1, 1, ["create needs an _id"])
+    assert judge.documents("i") == {"a": {"n": 2}}
 
 
 def test_attempts_with_their_rows_in_another_order(judge, to):

@@ -72,20 +72,6 @@ def spark(tmp_path_factory):
     session.stop()
 
 
-@pytest.fixture(scope="module")
-def running_domain(running_judge):
-    with LocalDomain(upstream=running_judge.url) as domain:
-        yield domain
-
-
-@pytest.fixture
-def domain(running_domain, judge):
-    running_domain.reset()
-    yield running_domain
-    running_domain.faults = None
-    assert running_domain.refused == 0
-
-
 def options_of(domain):
     keys = {"accessKey": domain.credentials.access_key, "secretKey": domain.credentials.secret_key}
     return {"url": domain.url, "region": domain.region, **keys}

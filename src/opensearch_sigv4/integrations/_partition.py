@@ -199,7 +199,7 @@ def index_partition(
     :arg routing_field: the field whose value is its routing
     :arg pipeline: an ingest pipeline
     :arg id_prefix: what the ids begin with that documents without one get when they are indexed, before their position
-        in the partition. The same for each attempt of a task, and for no other task
+        in the partition; to be created they need their own. The same for each attempt of a task, and for no other task
     :arg chunk_size, max_chunk_bytes: documents and bytes in a request
     :arg concurrency: requests in flight
     :arg max_retries: how often a document is sent again that was certainly not executed, or that has an id
@@ -242,8 +242,6 @@ def index_partition(
     )
     if partition is not None and not re.fullmatch(r"[\w.=-]+", partition):
         raise ValueError("partition: letters, digits, and any of - _ . = are needed, for it is part of a file's name")
-    if op_type == "create" and id_prefix is not None and id_field is None:
-        raise ValueError("id_prefix: create needs ids of the documents' own")
     return job.run(documents, job.entry, partition or uuid4().hex, id_prefix)
 
 

@@ -78,10 +78,8 @@ def to_opensearch(
     job = Job(index=index, url=url, create_index=create_index, **options)
     if retries < 0:
         raise ValueError("retries: at least 0")
-    if add_ids and job.op_type == "create" and job.id_field is None and not (is_frame and "_id" in collection.columns):
-        raise ValueError(CREATE_NEEDS_IDS.format(id_field="id_field", add_ids="add_ids=False"))
     if is_frame:
-        job = _checked(job, collection)
+        job = _checked(job, collection, add_ids)
     if get_scheduler(scheduler=scheduler, collections=[collection]) not in (dask.threaded.get, dask.local.get_sync):
         cloudpickle.dumps(job)  # or Dask would say no more than that something cannot be pickled
     job.check()
@@ -99,11 +97,11 @@ def to_opensearch(
     return summary
 
 
-def _checked(job: Job, frame: Any) -> Job:
+def _checked(job: Job, frame: Any, add_ids: bool) -> Job:
     """The job, with a column `_id` as the id's.
 
     Raises:
-        ValueError: a field that is no column.
+        ValueError: a field that is no column, or no ids where they are needed.
     """
     names = [str(name) for name in frame.columns]
     if not names:
@@ -117,6 +115,8 @@ def _checked(job: Job, frame: Any) -> Job:
         return replace(job, id_field="_id")
     if job.id_field is None and job.op_type in ("update", "delete"):
         raise ValueError(f"id_field: {job.op_type} needs it")
+    if job.id_field is None and job.op_type == "create" and add_ids:
+        raise ValueError(CREATE_NEEDS_IDS.format(id_field="id_field", add_ids="add_ids=False"))
     return job
 
 
